@@ -1,0 +1,251 @@
+"""Every error of the package, one tree:
+
+OrganismError
+├── ConfigError            organism.yaml cannot be used
+├── NotFound               AgentNotFound, ThreadNotFound, DeadLetterNotFound
+├── Refused                InvalidPayload, ThreadKilled, ThreadFull, Stopping
+├── Overloaded             QueueFull
+├── StorageError           StorageUnavailable, StorageLocked, StorageVersionError
+├── HandlerError           HandlerNotLoaded
+├── OrganismUnreachable    the pump does not answer at present
+└── ModelError             organism.llm.base has the rest
+
+Each takes exactly the arguments it passes on to `super().__init__`, so that it survives pickling between processes,
+and says in its text what happened and what to do.
+"""
+
+from __future__ import annotations
+
+
+class OrganismError(Exception):
+    """Base of all errors raised by this package."""
+
+    code = "internal"
+
+
+class ConfigError(OrganismError):
+    """organism.yaml cannot be used as it is.
+
+    `line` is 1-based, or None where the problem has no line; `field` is a dotted path such as `listeners.0.handler`.
+    """
+
+    code = "config"
+
+    def __init__(self, file: str, line: int | None, field: str, problem: str, remedy: str) -> None:
+        super().__init__(file, line, field, problem, remedy)
+        self.file = file
+        self.line = line
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.field}: {self.problem}. {self.remedy}"
+
+
+class NotFound(OrganismError):
+    """Something was named that is not there."""
+
+    code = "not_found"
+
+
+class AgentNotFound(NotFound):
+    """No listener of this name is registered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"no agent named {self.name!r}; GET /api/v1/agents lists them"
+
+
+class ThreadNotFound(NotFound):
+    """No thread has this id."""
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(thread_id)
+        self.thread_id = thread_id
+
+    def __str__(self) -> str:
+        return f"no thread {self.thread_id!r}; leave thread_id out to start a new one"
+
+
+class DeadLetterNotFound(NotFound):
+    """No dead letter has this message id, or it was requeued already."""
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(message_id)
+        self.message_id = message_id
+
+    def __str__(self) -> str:
+        return f"no dead letter {self.message_id!r}; GET /api/v1/dead-letters lists them"
+
+
+class Refused(OrganismError):
+    """The request is understood and cannot be done in the present state."""
+
+    code = "refused"
+
+
+class InvalidPayload(Refused):
+    """The payload does not fit the listener's payload class.
+
+    `problems` holds one `(path, text)` for each field that is wrong; the path is dotted and empty for the whole.
+    """
+
+    code = "invalid_payload"
+
+    def __init__(self, agent: str, payload_class: str, problems: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(agent, payload_class, problems)
+        self.agent = agent
+        self.payload_class = payload_class
+        self.problems = problems
+
+    def __str__(self) -> str:
+        listed = "; ".join(f"{path or 'payload'}: {text}" for path, text in self.problems)
+        return f"payload is no {self.payload_class} for {self.agent!r}: {listed}"
+
+
+class ThreadKilled(Refused):
+    """The thread was killed by the operator and takes no more messages."""
+
+    code = "thread_killed"
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(thread_id)
+        self.thread_id = thread_id
+
+    def __str__(self) -> str:
+        return f"thread {self.thread_id} was killed; start a new one by leaving thread_id out"
+
+
+class ThreadFull(Refused):
+    """The thread holds as many messages as limits.max_slots_per_thread allows."""
+
+    code = "thread_full"
+
+    def __init__(self, thread_id: str, max_slots: int) -> None:
+        super().__init__(thread_id, max_slots)
+        self.thread_id = thread_id
+        self.max_slots = max_slots
+
+    def __str__(self) -> str:
+        return (
+            f"thread {self.thread_id} holds {self.max_slots} messages already; "
+            "start a new thread or raise limits.max_slots_per_thread"
+        )
+
+
+class Stopping(Refused):
+    """The organism is being stopped and takes no new messages."""
+
+    code = "stopping"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __str__(self) -> str:
+        return "the organism is stopping; send again when it has been started"
+
+
+class Overloaded(OrganismError):
+    """A limit is reached for now; the same request may succeed later."""
+
+    code = "overloaded"
+
+
+class QueueFull(Overloaded):
+    """As many messages wait for this agent as limits.max_queue allows."""
+
+    code = "queue_full"
+
+    def __init__(self, agent: str, max_queue: int, retry_after_s: float) -> None:
+        super().__init__(agent, max_queue, retry_after_s)
+        self.agent = agent
+        self.max_queue = max_queue
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.max_queue} messages wait for {self.agent!r}; send again in {self.retry_after_s:g} s"
+
+
+class StorageError(OrganismError):
+    """The storage failed; what was to be written was not written."""
+
+    code = "storage"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"storage failed: {self.reason}"
+
+
+class StorageUnavailable(StorageError):
+    """The storage cannot be written or read at present (disk full, read-only, locked); it is tried again."""
+
+    code = "storage_unavailable"
+
+    def __str__(self) -> str:
+        return f"storage is unavailable: {self.reason}; nothing was stored, send again later"
+
+
+class StorageLocked(StorageError):
+    """Another organism has this storage open."""
+
+    code = "storage_locked"
+
+    def __str__(self) -> str:
+        return f"storage {self.reason} is in use by another organism; stop that one or choose another storage.path"
+
+
+class StorageVersionError(StorageError):
+    """The storage was written by a newer version of this package."""
+
+    code = "storage_version"
+
+    def __str__(self) -> str:
+        return f"storage cannot be opened: {self.reason}; install the version that wrote it"
+
+
+class HandlerError(OrganismError):
+    """User code failed."""
+
+    code = "handler"
+
+
+class HandlerNotLoaded(HandlerError):
+    """A listener's payload class or handler cannot be imported or has the wrong form."""
+
+    code = "handler_not_loaded"
+
+    def __init__(self, listener: str, dotted: str, reason: str) -> None:
+        super().__init__(listener, dotted, reason)
+        self.listener = listener
+        self.dotted = dotted
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"listener {self.listener!r}: cannot load {self.dotted}: {self.reason}"
+
+
+class OrganismUnreachable(OrganismError):
+    """The pump does not answer at present; it restarts by itself."""
+
+    code = "unreachable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the organism does not answer ({self.reason}); it restarts by itself, send again in a moment"
+
+
+class ModelError(OrganismError):
+    """A model could not answer; base of the errors in organism.llm.base."""
+
+    code = "model"

@@ -1,0 +1,131 @@
+"""What the author of an agent uses: Payload, Context, Send and Reply.
+
+    class Greeting(Payload):
+        name: str
+
+    async def greet(payload: Greeting, context: Context) -> Send:
+        return Send(Shout(text=f"Hello {payload.name}!"), to="shouter")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from organism.messages import Message
+from organism.threads import Todo
+
+
+class Payload(BaseModel):
+    """Base for payload classes. Any pydantic model or dataclass will do; this one also refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Sends `payload` on, to the listener `to`, or without it to every listener of the payload's class (broadcast).
+
+    `to` must be one of the listener's peers, where it has any configured or is an agent.
+    """
+
+    payload: Any
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answers whoever called; what was called in between is forgotten (the call chain is pruned)."""
+
+    payload: Any
+
+
+HandlerResult = Send | Reply | list[Send | Reply] | None
+
+
+class Handler(Protocol):
+    """A handler: an async function of the payload and its context."""
+
+    def __call__(self, payload: Any, context: Context, /) -> Awaitable[HandlerResult]: ...
+
+
+class SystemError(Payload):
+    """Sent by the pump to a listener whose message could not be delivered. It tells nothing about the organism."""
+
+    code: str
+    message: str
+    retry_allowed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model answered. Token counts are the provider's."""
+
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+class ContextServices(Protocol):
+    """What a Context asks of the cell it runs in. Handlers do not see it."""
+
+    async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message]: ...
+
+    async def complete(self, context: Context, message: str, options: dict[str, Any]) -> Completion: ...
+
+
+class Context:
+    """Trustworthy facts about the message being handled, and what its handler may ask for.
+
+    `state` is a dict of JSON values that this listener keeps for this thread: changes are stored together with the
+    handler's outputs, or not at all. `message_id` is the same when a message is delivered again after a crash, so
+    it can serve as an idempotency key towards the outside.
+    """
+
+    __slots__ = (
+        "_services", "_slot_index", "_todo_changes", "is_self_call", "message_id", "own_name", "sender", "state",
+        "thread_id", "todos",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        services: ContextServices,
+        *,
+        message_id: str,
+        thread_id: str,
+        slot_index: int,
+        sender: str,
+        own_name: str,
+        state: dict[str, Any],
+        todos: list[Todo],
+    ) -> None:
+        self._services = services
+        self._slot_index = slot_index
+        self._todo_changes: list[Callable[[], None]] = []
+        self.message_id = message_id
+        self.thread_id = thread_id
+        self.sender = sender
+        self.own_name = own_name
+        self.is_self_call = sender == own_name
+        self.state = state
+        self.todos = todos
+
+    async def history(self, limit: int = 100) -> list[Message]:
+        """The thread's last `limit` messages before and including this one, oldest first."""
+        return await self._services.history(self.thread_id, self._slot_index, limit)
+
+    async def complete(self, message: str, **options: Any) -> Completion:
+        """Asks the model: the prompt comes from organism.yaml, peers' schemas and the history are added.
+
+        Args:
+            message: the user message.
+            options: `model`, `temperature`, `max_tokens`, `history_limit`.
+
+        Raises:
+            ModelError: no model is configured, or none answered; the text says which and why.
+        """
+        return await self._services.complete(self, message, options)
