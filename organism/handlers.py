@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from organism.messages import Message
+from organism.messages import Message, new_id
 from organism.threads import Todo
 
 
@@ -83,18 +83,17 @@ class Context:
 
     `state` is a dict of JSON values that this listener keeps for this thread: changes are stored together with the
     handler's outputs, or not at all. `message_id` is the same when a message is delivered again after a crash, so
-    it can serve as an idempotency key towards the outside.
+    it can serve as an idempotency key towards the outside. `todos` are this listener's watchers in this thread.
     """
 
     __slots__ = (
-        "_services", "_slot_index", "_todo_changes", "is_self_call", "message_id", "own_name", "sender", "state",
-        "thread_id", "todos",
+        "_services", "_slot_index", "added_todos", "closed_todos", "is_self_call", "message_id", "own_name", "sender",
+        "state", "thread_id", "todos",
     )  # fmt: skip
 
     def __init__(
         self,
         services: ContextServices,
-        *,
         message_id: str,
         thread_id: str,
         slot_index: int,
@@ -105,7 +104,6 @@ class Context:
     ) -> None:
         self._services = services
         self._slot_index = slot_index
-        self._todo_changes: list[Callable[[], None]] = []
         self.message_id = message_id
         self.thread_id = thread_id
         self.sender = sender
@@ -113,13 +111,15 @@ class Context:
         self.is_self_call = sender == own_name
         self.state = state
         self.todos = todos
+        self.added_todos: list[Todo] = []
+        self.closed_todos: list[str] = []
 
     async def history(self, limit: int = 100) -> list[Message]:
-        """The thread's last `limit` messages before and including this one, oldest first."""
+        """The thread's last `limit` messages up to and including this one, oldest first."""
         return await self._services.history(self.thread_id, self._slot_index, limit)
 
     async def complete(self, message: str, **options: Any) -> Completion:
-        """Asks the model: the prompt comes from organism.yaml, peers' schemas and the history are added.
+        """Asks the model: the prompt comes from organism.yaml, peers' schemas, history and raised todos are added.
 
         Args:
             message: the user message.
@@ -129,3 +129,25 @@ class Context:
             ModelError: no model is configured, or none answered; the text says which and why.
         """
         return await self._services.complete(self, message, options)
+
+    def todo(self, wait_for: type | str, from_listener: str | None = None, description: str = "") -> str:
+        """Registers a watcher: it is raised when a payload of this type arrives in the thread; returns its id."""
+        name = wait_for if isinstance(wait_for, str) else wait_for.__name__
+        watcher = Todo(new_id(), self.own_name, name, from_listener, description)
+        self.added_todos.append(watcher)
+        self.todos.append(watcher)
+        return watcher.id
+
+    def close_todo(self, todo_id: str) -> None:
+        """Takes a watcher away; no error if it is gone already."""
+        self.closed_todos.append(todo_id)
+        self.todos[:] = [each for each in self.todos if each.id != todo_id]
+
+    @property
+    def todo_nudge(self) -> str:
+        """A reminder of the raised watchers that are not closed yet, for the model; empty when there are none."""
+        raised = [each for each in self.todos if each.raised]
+        if not raised:
+            return ""
+        lines = [f"- {each.id}: {each.wait_for} has arrived ({each.description or 'no description'})" for each in raised]
+        return "These todos appear complete; close them when they are:\n" + "\n".join(lines)
