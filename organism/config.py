@@ -80,7 +80,7 @@ class Limits(Section):
     window: int = Field(default=4096, ge=1, description="messages per listener that the pump holds in memory")
     max_clients: int = Field(default=4000, ge=1, description="open streams per Api replica")
     client_queue: int = Field(default=10_000, ge=1, description="events that wait for one slow client")
-    agent_state_interval_s: float = Field(default=0.1, ge=0, description="at most one agent_state per agent in this time")
+    agent_state_interval_s: float = Field(default=0.1, ge=0, description="at most one agent_state each")
 
 
 class ApiSection(Section):

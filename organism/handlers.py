@@ -1,10 +1,10 @@
 """What the author of an agent uses: Payload, Context, Send and Reply.
 
-    class Greeting(Payload):
-        name: str
+class Greeting(Payload):
+    name: str
 
-    async def greet(payload: Greeting, context: Context) -> Send:
-        return Send(Shout(text=f"Hello {payload.name}!"), to="shouter")
+async def greet(payload: Greeting, context: Context) -> Send:
+    return Send(Shout(text=f"Hello {payload.name}!"), to="shouter")
 """
 
 from __future__ import annotations
@@ -149,5 +149,5 @@ class Context:
         raised = [each for each in self.todos if each.raised]
         if not raised:
             return ""
-        lines = [f"- {each.id}: {each.wait_for} has arrived ({each.description or 'no description'})" for each in raised]
+        lines = [f"- {each.id}: {each.wait_for} has arrived: {each.description}" for each in raised]
         return "These todos appear complete; close them when they are:\n" + "\n".join(lines)

@@ -70,7 +70,7 @@ class Reloaded(NamedTuple):
 
 
 class OrganismRef(Protocol):
-    """Every method raises OrganismUnreachable while the pump restarts, and StorageUnavailable when the storage fails."""
+    """Every method raises OrganismUnreachable while the pump restarts, StorageUnavailable when that fails."""
 
     async def submit(self, injects: list[Inject]) -> list[Accepted | OrganismError]:
         """Commits the injects together; an error stands in the place of each that was refused.

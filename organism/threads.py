@@ -31,7 +31,8 @@ class Thread:
     """The pump's record of a thread; mutable, because it changes with every message.
 
     `message_count` is also the next `slot_index`; `pending` counts messages that are not done yet.
-    `states` holds what each listener keeps for this thread (JSON); `todos` its watchers.
+    `states` holds what each listener keeps for this thread (JSON); `todos` its watchers; `tokens` what each
+    listener's model calls used.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Thread:
     error: str | None = None
     states: dict[str, bytes] = field(default_factory=dict)
     todos: list[Todo] = field(default_factory=list)
+    tokens: dict[str, int] = field(default_factory=dict)
 
     def to_api(self) -> dict[str, Any]:
         return {
