@@ -1,0 +1,32 @@
+# Everything from a fresh clone: `make run` starts the organism of examples/hello, `make test` checks the whole repository.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: run install test bench clean
+
+run: install
+	$(BIN)/organism up examples/hello/organism.yaml
+
+install: $(STAMP)
+
+# Done again only when what is to be installed has changed.
+$(STAMP): pyproject.toml constraints.txt
+	@echo "== setting up .venv"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+test: install
+	@echo "== lint" && $(BIN)/ruff check .
+	@echo "== format" && $(BIN)/ruff format --check .
+	@echo "== types" && $(BIN)/pyright
+	@echo "== layers" && $(BIN)/lint-imports
+	@echo "== tests" && $(BIN)/pytest --durations=10
+
+bench: install
+	$(BIN)/python benchmarks/pump.py
+	$(BIN)/python benchmarks/api.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis

@@ -1,0 +1,63 @@
+"""The command line put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from organism.cli import checking, control, following, lifecycle, queries, starter
+from organism.cli.failures import EXIT_CODES, CliFailure
+from organism.cli.options import wants_json
+from organism.cli.output import Screen
+
+
+class Commands(TyperGroup):
+    """Runs a command; shows a CliFailure instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CliFailure as failure:
+            Screen(wants_json(ctx)).failure(failure)
+            raise typer.Exit(failure.exit_code) from failure
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"organism {version('organism')}")
+        raise typer.Exit
+
+
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Starts, watches and steers an organism of supervised agents.
+
+    Every command takes --json. All but up, check and new speak with a running organism through its API.
+    """
+
+
+def build_app() -> typer.Typer:
+    """The whole command line, as a Typer application."""
+    app = typer.Typer(
+        name="organism",
+        cls=Commands,
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for module in (lifecycle, queries, control, following, checking, starter):
+        module.register(app)
+    return app
+
+
+def main() -> None:
+    """The entry point of the `organism` script."""
+    build_app()()

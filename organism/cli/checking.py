@@ -1,0 +1,97 @@
+"""check: everything that is wrong with an organism.yaml and with the classes and handlers it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from organism.cli.failures import CliFailure, ExitCode
+from organism.cli.options import AsJson
+from organism.cli.output import Screen
+from organism.config import Listener, OrganismConfig
+from organism.config_file import CONFIG_NAME, load_config, read_config_text, read_dotenv
+from organism.errors import ConfigError, HandlerNotLoaded
+from organism.loading import load_listener
+from organism.yaml_source import YamlSource, parse_yaml
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(check)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="organism.yaml, or its folder.")] = Path(CONFIG_NAME),
+    as_json: AsJson = False,
+) -> None:
+    """Validates organism.yaml without starting anything; imports the classes and handlers that it names.
+
+    All problems are listed with file and line. `organism up` does the same before it starts.
+    """
+    path = organism_file(file)
+    config = require_valid(path)
+    screen = Screen(as_json)
+    if as_json:
+        screen.json({"valid": True, "file": str(path), "listeners": len(config.listeners)})
+    else:
+        screen.line(f"{path} is valid: {config.organism.name}, {len(config.listeners)} listeners")
+
+
+def organism_file(path: Path) -> Path:
+    """The organism.yaml at `path` or in the folder `path`, absolute."""
+    return (path / CONFIG_NAME if path.is_dir() else path).resolve()
+
+
+def require_valid(path: Path) -> OrganismConfig:
+    """The config at `path`.
+
+    Raises:
+        CliFailure: it is not valid; every problem is in `details`.
+    """
+    try:
+        config = load_config(path)
+        read_dotenv(path.parent)
+        problems = _unloadable(config, path)
+    except ConfigError as error:
+        raise NotValid(path, list(error.problems)) from error
+    if problems:
+        raise NotValid(path, problems)
+    return config
+
+
+class NotValid(CliFailure):
+    """organism.yaml cannot be used: each problem with its place, what it is and what to do."""
+
+    def __init__(self, path: Path, problems: list[ConfigError]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(
+            f"{path} is not valid, {count}:", ExitCode.INVALID, "config", [_fact(each) for each in problems]
+        )
+        self.problems = problems
+
+    def detail_lines(self) -> list[str]:
+        return [str(problem) for problem in self.problems]
+
+
+def _fact(problem: ConfigError) -> dict[str, Any]:
+    return {name: getattr(problem, name) for name in ("file", "line", "field", "problem", "remedy")}
+
+
+def _unloadable(config: OrganismConfig, path: Path) -> list[ConfigError]:
+    """One problem for each listener whose payload class or handler cannot be loaded."""
+    source = parse_yaml(read_config_text(path), str(path))
+    problems = []
+    for index, listener in enumerate(config.listeners):
+        try:
+            load_listener(listener, path.parent)
+        except HandlerNotLoaded as error:
+            problems.append(_located(error, listener, index, source))
+    return problems
+
+
+def _located(error: HandlerNotLoaded, listener: Listener, index: int, source: YamlSource) -> ConfigError:
+    field = "payload_class" if error.dotted == listener.payload_class else "handler"
+    line = source.line_of(("listeners", index, field))
+    problem = f"cannot load {error.dotted}: {error.reason}"
+    return ConfigError(source.file, line, f"listeners.{index}.{field}", problem, "Correct it there or in the module")

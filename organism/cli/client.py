@@ -1,0 +1,152 @@
+"""The REST API of a running organism, and where to find it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NothingAnswers, WrongUse
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+RUN_FILE = Path(".organism") / "run.json"
+_PAGE = 1000  # entries, the most that one list answers
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """What a running organism tells about itself in its folder."""
+
+    url: str
+    pid: int
+    namespace: str
+    dashboard: str | None
+
+
+def read_run_file(folder: Path) -> RunFile | None:
+    """The run file of an organism's folder; None where there is none, or none that can be read."""
+    try:
+        found = orjson.loads((folder / RUN_FILE).read_bytes())
+        return RunFile(
+            str(found["url"]).rstrip("/"), int(found["pid"]), str(found["namespace"]), found.get("dashboard")
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def find_url(url: str | None) -> str:
+    """The address to use: the given one, the one `organism up` wrote in this folder, or the default."""
+    if url is None:
+        run_file = read_run_file(Path.cwd())
+        return run_file.url if run_file else DEFAULT_URL
+    if not url.startswith(("http://", "https://")):
+        raise WrongUse(f"{url!r} is no address; give it as http://host:port")
+    return url.rstrip("/")
+
+
+class RefusedByApi(CliFailure):
+    """The API answered with an error, or with something that is not its own."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        code, message, details = _error_of(response)
+        super().__init__(message, ExitCode.REFUSED, code, details)
+        self.status_code = response.status_code
+
+
+def _error_of(response: httpx.Response) -> tuple[str, str, Any]:
+    try:
+        error = orjson.loads(response.content)["error"]
+        return str(error["code"]), str(error["message"]), error.get("details")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        said = response.text.strip()[:500] or response.reason_phrase
+        request = response.request
+        return "http", f"{request.method} {request.url} answered {response.status_code}: {said}", None
+
+
+class Api:
+    """Asks and tells one organism; a context manager, so that its connection is closed.
+
+    Every call raises NothingAnswers, RefusedByApi or another CliFailure.
+    """
+
+    def __init__(self, url: str | None, timeout_s: float = 60.0) -> None:
+        self.url = find_url(url)
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(base_url=f"{self.url}/api/v1/", timeout=timeout_s)
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, *path: str, **params: Any) -> dict[str, Any]:
+        """The document at this path, of which each part is quoted; parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._call("GET", path, params=given)
+
+    def post(self, *path: str, body: Any = None) -> dict[str, Any]:
+        return self._call("POST", path, json=body) if body is not None else self._call("POST", path)
+
+    def thread_messages(self, thread_id: str, offset: int = 0) -> Iterator[dict[str, Any]]:
+        """The messages of a thread from this slot on, page by page."""
+        while True:
+            messages = self.get("threads", thread_id, "messages", limit=_PAGE, offset=offset)["messages"]
+            yield from messages
+            if len(messages) < _PAGE:
+                return
+            offset += len(messages)
+
+    def last_seq(self) -> int:
+        """The position of the newest message of the log; 0 when it is empty."""
+        newest = self.get("messages", limit=1, order="desc")["messages"]
+        return newest[0]["seq"] if newest else 0
+
+    def _call(self, method: str, path: tuple[str, ...], **options: Any) -> dict[str, Any]:
+        response = self._send(method, "/".join(quote(part, safe="") for part in path), options)
+        if not response.is_success:
+            raise RefusedByApi(response)
+        try:
+            return orjson.loads(response.content)
+        except ValueError:
+            raise CliFailure(
+                f"{self.url} does not speak the organism API; check --url", code="not_an_organism"
+            ) from None
+
+    def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NothingAnswers(self.url) from error
+        except httpx.TimeoutException as error:
+            message = f"{self.url} did not answer within {self._timeout_s:g} s; try again"
+            raise ConnectionTrouble(message, ExitCode.TIMED_OUT, "timed_out") from error
+        except httpx.InvalidURL as error:
+            raise WrongUse(f"{self.url!r} is no address: {error}") from error
+        except httpx.TransportError as error:
+            message = f"the connection to {self.url} broke ({error}); try again"
+            raise ConnectionTrouble(message, code="broken") from error
+
+
+def answers(url: str) -> bool:
+    """Whether anything at all listens there; an error status or a silence counts, a refused connection does not."""
+    try:
+        httpx.get(f"{url}/health", timeout=5.0)
+    except (httpx.ConnectError, httpx.ConnectTimeout):
+        return False
+    except httpx.TransportError:
+        return True
+    return True
+
+
+def is_ready(url: str) -> bool:
+    """Whether pump and storage answer."""
+    try:
+        return httpx.get(f"{url}/ready", timeout=5.0).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,75 @@
+"""What ends a command early: one exception that carries what to say and the exit code."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import orjson
+
+
+class ExitCode(IntEnum):
+    """What the process answers; 2 and 130 are the shell's own conventions."""
+
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    INVALID = 4
+    TIMED_OUT = 5
+    THREAD_FAILED = 6
+
+
+EXIT_CODES = """Exit codes: 0 done · 1 nothing answers, or the organism did not start · 2 wrong use of the command ·
+3 the API refused (its message is shown) · 4 organism.yaml is not valid · 5 not finished within --timeout-s ·
+6 the thread that was waited for ended in error or was killed · 130 interrupted."""
+
+
+class CliFailure(Exception):
+    """The command cannot do what was asked; `str()` says why and what to do.
+
+    `code` and `details` are for --json, in the form of the API's errors.
+    """
+
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.FAILED, code: str = "failed", details: Any = None):
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.code = code
+        self.details = details
+
+    def to_json(self) -> dict[str, Any]:
+        error: dict[str, Any] = {"code": self.code, "message": str(self)}
+        if self.details is not None:
+            error["details"] = self.details
+        return {"error": error}
+
+    def detail_lines(self) -> list[str]:
+        """The details for people, one fact a line."""
+        if self.details is None:
+            return []
+        if isinstance(self.details, dict):
+            return [f"{key}: {_inline(value)}" for key, value in self.details.items()]
+        return [_inline(each) for each in self.details] if isinstance(self.details, list) else [_inline(self.details)]
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_inline(each)}" for key, each in value.items())
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+class ConnectionTrouble(CliFailure):
+    """The organism could not be asked; the same question may be answered later."""
+
+
+class NothingAnswers(ConnectionTrouble):
+    """There is no organism at this address."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"nothing answers at {url}; start it with `organism up`", code="nothing_answers")
+
+
+class WrongUse(CliFailure):
+    """An argument cannot be used as it is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ExitCode.USAGE, "usage")

@@ -1,0 +1,188 @@
+"""up and down: starting the launcher as a process of its own, and asking for the graceful stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from organism.cli.checking import organism_file, require_valid
+from organism.cli.client import RUN_FILE, Api, RunFile, answers, is_ready, read_run_file
+from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode
+from organism.cli.options import AsJson, Url
+from organism.cli.output import Screen
+from organism.config_file import CONFIG_NAME
+
+_POLL_S = 0.2
+_LOG_TAIL_LINES = 30
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(down)
+
+
+def up(
+    file: Annotated[Path, typer.Argument(metavar="ORGANISM_YAML", help="The file, or its folder.")] = Path(CONFIG_NAME),
+    host: Annotated[str | None, typer.Option(help="Address to listen on; api.host of the file otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Run in the background; log in .organism/server.log.")
+    ] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Join the Ray cluster at this address, e.g. auto, instead of starting one.")
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Ray namespace; organisms in different ones do not meet.")
+    ] = None,
+    timeout_s: Annotated[float, typer.Option(min=1.0, help="Seconds that --detach waits until it is ready.")] = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Validates organism.yaml and starts the organism, in the foreground unless --detach.
+
+    Ctrl-C stops it gracefully. --json shapes what this command says itself, not the log of a foreground run.
+    """
+    screen = Screen(as_json)
+    path = organism_file(file)
+    config = require_valid(path)
+    _refuse_second_start(path.parent)
+    command = launcher_command(path, host, port, address, namespace)
+    if detach:
+        run_file = _start_detached(screen, config.organism.name, path.parent, command, timeout_s)
+        _report_start(screen, run_file, path.parent)
+        return
+    sys.stdout.flush()
+    os.execv(command[0], command)  # the launcher takes this process over, and Ctrl-C with it
+
+
+def launcher_command(
+    path: Path, host: str | None, port: int | None, address: str | None, namespace: str | None
+) -> list[str]:
+    """How the launcher is called. -P: what lies in the current folder must not shadow installed modules."""
+    options = {"--host": host, "--port": port, "--address": address, "--namespace": namespace}
+    given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+    return [sys.executable, "-P", "-m", "serve_app", str(path), *given]
+
+
+def _refuse_second_start(folder: Path) -> None:
+    running = read_run_file(folder)
+    if running and process_lives(running.pid) and answers(running.url):
+        message = (
+            f"the organism of {folder} runs already at {running.url}; `organism down --url {running.url}` stops it"
+        )
+        raise CliFailure(message, code="running_already", details={"url": running.url, "pid": running.pid})
+
+
+def _start_detached(screen: Screen, name: str, folder: Path, command: list[str], timeout_s: float) -> RunFile:
+    log = folder / RUN_FILE.parent / "server.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    screen.notice(f"starting {name}, log in {log}")
+    try:
+        with screen.working(f"waiting until {name} is ready"):
+            return _wait_until_ready(process, folder, log, timeout_s)
+    except BaseException:
+        process.terminate()  # also on Ctrl-C: who stops waiting for the start wants no half-started organism
+        raise
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path, log: Path, timeout_s: float) -> RunFile:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise _failed_start(log, f"the organism ended while it started, with exit code {process.returncode}")
+        run_file = read_run_file(folder)
+        if run_file and run_file.pid == process.pid and is_ready(run_file.url):
+            return run_file
+        time.sleep(_POLL_S)
+    raise _failed_start(log, f"the organism was not ready within {timeout_s:g} s and was stopped")
+
+
+def _failed_start(log: Path, what: str) -> CliFailure:
+    last_lines = log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+    return CliFailure(f"{what}; the end of {log}:", code="start_failed", details=last_lines)
+
+
+def _report_start(screen: Screen, run_file: RunFile, folder: Path) -> None:
+    if screen.as_json:
+        facts = {"url": run_file.url, "pid": run_file.pid, "namespace": run_file.namespace}
+        log = str(folder / RUN_FILE.parent / "server.log")
+        screen.json({**facts, "dashboard": run_file.dashboard, "log": log})
+        return
+    screen.line(f"API            {run_file.url}/api/v1")
+    screen.line(f"documentation  {run_file.url}/docs")
+    if run_file.dashboard:
+        screen.line(f"Ray dashboard  {run_file.dashboard}")
+    screen.line(f"stop it with   organism down --url {run_file.url}")
+
+
+def down(
+    timeout_s: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for the stop.")] = 120.0,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stops the organism gracefully: running handlers finish, what waits stays in the log; ends when it is gone."""
+    screen = Screen(as_json)
+    with Api(url) as api:
+        pid = _local_pid(api.url)
+        with screen.working(f"stopping the organism at {api.url}"):
+            _ask_to_stop(api)
+            gone = _wait_for(lambda: not answers(api.url) and not (pid and process_lives(pid)), timeout_s)
+    if not gone:
+        message = f"the organism at {api.url} was told to stop and is not gone after {timeout_s:g} s"
+        raise CliFailure(message, ExitCode.TIMED_OUT, "timed_out")
+    if as_json:
+        screen.json({"url": api.url, "stopped": True})
+    else:
+        screen.line(f"the organism at {api.url} is stopped")
+
+
+def _ask_to_stop(api: Api) -> None:
+    api.get("organism")  # where nothing answers, this says so
+    try:
+        api.post("organism", "stop")
+    except ConnectionTrouble:
+        return  # it may close the connection before the answer is through; the wait that follows decides
+
+
+def _local_pid(url: str) -> int | None:
+    """The launcher's process id, where the run file of this folder is about this organism."""
+    run_file = read_run_file(Path.cwd())
+    return run_file.pid if run_file and run_file.url == url else None
+
+
+def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def process_lives(pid: int) -> bool:
+    """Whether this process runs; a zombie, which nobody has collected yet, does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False  # no /proc on this system
+    return status.rpartition(")")[2].split()[0] == "Z"

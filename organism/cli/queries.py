@@ -1,0 +1,157 @@
+"""Looking at a running organism: status, threads, thread, dead-letters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from organism.cli.client import Api
+from organism.cli.options import AsJson, Limit, Offset, Url
+from organism.cli.output import Screen, age, duration, message_line, printable, styled_state
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(status)
+    app.command()(threads)
+    app.command()(thread)
+    app.command("dead-letters")(dead_letters)
+
+
+def status(url: Url = None, as_json: AsJson = False) -> None:
+    """Shows the organism and its agents: state, queue, restarts."""
+    screen = Screen(as_json)
+    with Api(url) as api:
+        organism = api.get("organism")
+        agents = _all_agents(api)
+    if as_json:
+        screen.json({"organism": organism, "agents": agents})
+        return
+    screen.line(
+        f"{printable(organism['name'])} at {api.url}: {organism['status']}, up {duration(organism['uptime_seconds'])}, "
+        f"{organism['active_threads']} active threads, {organism['total_messages']} messages"
+    )
+    columns = ("agent", "state", "#queue", "#running", "#handled", "#restarts", "last activity", "thread", "error")
+    screen.table(columns, (_agent_row(agent) for agent in agents))
+
+
+def _all_agents(api: Api) -> list[dict[str, Any]]:
+    agents: list[dict[str, Any]] = []
+    while True:
+        page = api.get("agents", limit=1000, offset=len(agents))
+        agents.extend(page["agents"])
+        if not page["agents"] or len(agents) >= page["total"]:
+            return agents
+
+
+def _agent_row(agent: dict[str, Any]) -> tuple[object, ...]:
+    state = styled_state(agent["state"])
+    if agent["paused"]:
+        state.append(" (paused)", style="magenta")
+    counts = tuple(agent[key] for key in ("queue_depth", "running", "handled", "restarts"))
+    return (
+        agent["name"],
+        state,
+        *counts,
+        age(agent["last_activity"]),
+        agent["current_thread"] or "",
+        agent["error"] or "",
+    )
+
+
+def threads(
+    status: Annotated[str | None, typer.Option(help="Only: active, completed, error or killed.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Only threads in which this agent takes part.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only with activity since, e.g. 2026-01-15T10:00:00Z.")] = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lists threads, newest first."""
+    screen = Screen(as_json)
+    with Api(url) as api:
+        page = api.get("threads", status=status, agent=agent, since=since, limit=limit, offset=offset)
+    if as_json:
+        screen.json(page)
+        return
+    screen.table(
+        ("thread", "status", "#messages", "last activity", "participants", "error"),
+        (
+            (
+                each["id"],
+                styled_state(each["status"]),
+                each["message_count"],
+                age(each["last_activity"]),
+                ", ".join(each["participants"]),
+                each["error"] or "",
+            )
+            for each in page["threads"]
+        ),
+    )
+    _say_what_is_left(screen, page)
+
+
+def thread(
+    thread_id: Annotated[str, typer.Argument(metavar="THREAD", help="The id of the thread.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Shows one thread: the conversation, oldest message first."""
+    screen = Screen(as_json)
+    with Api(url) as api:
+        record = api.get("threads", thread_id)
+        messages = api.thread_messages(thread_id)
+        if as_json:
+            screen.json({**record, "messages": list(messages)})
+            return
+        screen.line(f"thread {record['id']}, started {age(record['created_at'])}")
+        for message in messages:
+            screen.line(message_line(message))
+    show_outcome(screen, record)
+
+
+def show_outcome(screen: Screen, record: dict[str, Any]) -> None:
+    """The last line under a conversation: how the thread stands."""
+    line = styled_state(record["status"])
+    line.append(f", {record['message_count']} messages", style="not bold default")
+    if record["error"]:
+        line.append(f": {printable(record['error'])}", style="red")
+    screen.line(line)
+
+
+def dead_letters(
+    agent: Annotated[str | None, typer.Option(help="Only messages to this agent.")] = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lists the messages that could not be handled, newest first; `requeue` gives one another chance."""
+    screen = Screen(as_json)
+    with Api(url) as api:
+        page = api.get("dead-letters", agent=agent, limit=limit, offset=offset)
+    if as_json:
+        screen.json(page)
+        return
+    screen.table(
+        ("id", "to", "type", "#attempts", "died", "reason"),
+        (
+            (
+                each["id"],
+                each["message"]["to"],
+                each["message"]["payload_type"],
+                each["attempts"],
+                age(each["died_at"]),
+                each["reason"],
+            )
+            for each in page["dead_letters"]
+        ),
+    )
+    _say_what_is_left(screen, page)
+
+
+def _say_what_is_left(screen: Screen, page: dict[str, Any]) -> None:
+    shown_until = page["offset"] + page["count"]
+    if page["total"] > shown_until:
+        screen.notice(f"{page['count']} of {page['total']}; --offset {shown_until} shows the next ones")
