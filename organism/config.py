@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$"
 DOTTED_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
@@ -46,7 +46,12 @@ class Listener(Section):
     prompt: str = ""
     model: str | None = Field(default=None, description="a model name of llm.backends; None lets the router choose")
     isolation: Isolation | None = Field(default=None, description="None takes the organism's")
-    timeout_s: float | None = Field(default=None, gt=0, description="of one handler call; None takes supervision's")
+    timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=AliasChoices("timeout_s", "timeout_seconds"),
+        description="of one handler call; None takes supervision's",
+    )
     retry: Retry = Retry()
     max_concurrent: int | None = Field(default=None, ge=1, description="None takes max_concurrent_per_agent")
     max_tokens_per_thread: int | None = Field(default=None, ge=1, description="LLM budget of this agent in a thread")

@@ -1,7 +1,8 @@
 """Every error of the package, one tree:
 
 OrganismError
-├── ConfigError            organism.yaml cannot be used
+├── ConfigError            organism.yaml cannot be used; ConfigErrors: for several reasons
+├── BundleError            the organism's folder cannot be packed or unpacked
 ├── NotFound               AgentNotFound, ThreadNotFound, DeadLetterNotFound
 ├── Refused                InvalidPayload, ThreadKilled, ThreadFull, Stopping
 ├── Overloaded             QueueFull
@@ -42,6 +43,42 @@ class ConfigError(OrganismError):
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         return f"{place}: {self.field}: {self.problem}. {self.remedy}"
+
+    @property
+    def problems(self) -> tuple[ConfigError, ...]:
+        """What is wrong, one by one: itself, or all of them for ConfigErrors."""
+        return (self,)
+
+
+class ConfigErrors(ConfigError):
+    """organism.yaml has several problems; its own line and field are those of the first one."""
+
+    def __init__(self, problems: tuple[ConfigError, ...]) -> None:
+        first = problems[0]
+        super().__init__(first.file, first.line, first.field, first.problem, first.remedy)
+        self.args = (problems,)  # args == signature, so the error survives pickling
+
+    def __str__(self) -> str:
+        return "\n".join(str(each) for each in self.problems)
+
+    @property
+    def problems(self) -> tuple[ConfigError, ...]:
+        return self.args[0]
+
+
+class BundleError(OrganismError):
+    """The organism's folder cannot be packed for its cells, or a packed one cannot be unpacked."""
+
+    code = "bundle"
+
+    def __init__(self, place: str, problem: str, remedy: str) -> None:
+        super().__init__(place, problem, remedy)
+        self.place = place
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}. {self.remedy}"
 
 
 class NotFound(OrganismError):
