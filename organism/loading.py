@@ -38,7 +38,7 @@ def load_listener(listener: Listener, folder: Path) -> Loaded:
     Raises:
         HandlerNotLoaded: one of them cannot be imported or has the wrong form; with the line in the author's file.
     """
-    return Loaded(load_payload(listener, folder), _load_handler(listener, folder))
+    return Loaded(load_payload(listener, folder), load_handler(listener, folder))
 
 
 def load_payload(listener: Listener, folder: Path) -> PayloadType:
@@ -86,7 +86,12 @@ def _enter(folder: Path) -> Path:
     return root
 
 
-def _load_handler(listener: Listener, folder: Path) -> HandlerFunction:
+def load_handler(listener: Listener, folder: Path) -> HandlerFunction:
+    """The handler alone.
+
+    Raises:
+        HandlerNotLoaded: it cannot be imported, or is no coroutine function of a payload and a context.
+    """
     handler = _resolve(listener, listener.handler, folder)
     reason = _reason_against(handler)
     if reason is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from organism.cli.output import Screen
 from organism.config import Listener, OrganismConfig
 from organism.config_file import CONFIG_NAME, load_config, read_config_text, read_dotenv
 from organism.errors import ConfigError, HandlerNotLoaded
-from organism.loading import load_listener
+from organism.loading import load_handler, load_payload
 from organism.yaml_source import YamlSource, parse_yaml
 
 
@@ -79,15 +80,25 @@ def _fact(problem: ConfigError) -> dict[str, Any]:
 
 
 def _unloadable(config: OrganismConfig, path: Path) -> list[ConfigError]:
-    """One problem for each listener whose payload class or handler cannot be loaded."""
+    """A problem for each payload class and each handler that cannot be loaded."""
     source = parse_yaml(read_config_text(path), str(path))
-    problems = []
-    for index, listener in enumerate(config.listeners):
+    return [
+        _located(error, listener, index, source)
+        for index, listener in enumerate(config.listeners)
+        for error in _load_errors(listener, path.parent)
+    ]
+
+
+def _load_errors(listener: Listener, folder: Path) -> Iterator[HandlerNotLoaded]:
+    """Why the listener cannot be loaded; a module that both its class and its handler are in fails once."""
+    reason = None
+    for load in (load_payload, load_handler):
         try:
-            load_listener(listener, path.parent)
+            load(listener, folder)
         except HandlerNotLoaded as error:
-            problems.append(_located(error, listener, index, source))
-    return problems
+            if error.reason != reason:
+                yield error
+            reason = error.reason
 
 
 def _located(error: HandlerNotLoaded, listener: Listener, index: int, source: YamlSource) -> ConfigError:

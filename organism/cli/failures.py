@@ -19,9 +19,23 @@ class ExitCode(IntEnum):
     THREAD_FAILED = 6
 
 
-EXIT_CODES = """Exit codes: 0 done · 1 nothing answers, or the organism did not start · 2 wrong use of the command ·
-3 the API refused (its message is shown) · 4 organism.yaml is not valid · 5 not finished within --timeout-s ·
-6 the thread that was waited for ended in error or was killed · 130 interrupted."""
+EXIT_CODES = """Exit codes:
+
+0 done
+
+1 nothing answers, or the organism did not start
+
+2 the command was used wrongly
+
+3 the API refused; its message is shown
+
+4 organism.yaml is not valid
+
+5 not finished within --timeout-s
+
+6 the thread that was waited for ended in error or was killed
+
+130 interrupted"""
 
 
 class CliFailure(Exception):
