@@ -6,12 +6,13 @@ The openai SDK connects and reports errors; the event stream is read by ChatStre
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import anyio
 import httpx2
@@ -38,6 +39,7 @@ DRAIN_TIMEOUT_S = 0.25
 """How long to wait for the end of the body after the last event, so that the connection can be used again."""
 
 MAX_REASON_CHARACTERS = 500
+NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]*)?")
 
 
 class Endpoint(NamedTuple):
@@ -63,21 +65,17 @@ class OpenAiProvider:
         self._backend = backend
         self._key_variable = _key_variable(backend)
         self._key = environ.get(self._key_variable, "").strip() if self._key_variable else ""
+        # Else the SDK takes these from the process' environment and sends them to any endpoint.
+        self._headers: dict[str, Any] = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        if not self._key:
+            self._headers["Authorization"] = openai.omit
         timeout_s = backend.timeout_s
         self._client = openai.AsyncOpenAI(
-            api_key=self._key,
+            api_key=self._key or "none",  # the SDK wants one, even where _headers keep it from being sent
             base_url=backend.base_url or ENDPOINTS[backend.provider].base_url,
             timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, MAX_CONNECT_TIMEOUT_S)),
             max_retries=0,
-            default_headers=self._headers(),
         )
-
-    def _headers(self) -> dict[str, str]:
-        # Else the SDK takes these from the process' environment and sends them to any endpoint.
-        headers = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
-        if not self._key:
-            headers["Authorization"] = openai.omit
-        return cast("dict[str, str]", headers)
 
     async def stream(
         self,
@@ -94,7 +92,9 @@ class OpenAiProvider:
         body = self._body(messages, tools, asked_model, temperature, max_tokens)
         reply = ChatStream()
         with self._translated_errors(reply):
-            async with self._client.chat.completions.with_streaming_response.create(**body) as response:
+            async with self._client.chat.completions.with_streaming_response.create(
+                **body, extra_headers=self._headers
+            ) as response:
                 self._check_content_type(response.headers.get("content-type", ""))
                 chunks = response.iter_bytes()
                 async for data in chunks:
@@ -198,11 +198,11 @@ class OpenAiProvider:
 def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
     """What a Retry-After header asks for, in seconds from `now_s` (Unix time); None without a usable one."""
     milliseconds, value = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
+    if NUMBER.fullmatch(milliseconds):
+        return float(milliseconds) / 1000
+    if NUMBER.fullmatch(value):
+        return float(value)
     try:
-        if milliseconds:
-            return max(0.0, float(milliseconds) / 1000)
-        if value.replace(".", "", 1).isdecimal():
-            return float(value)
         return max(0.0, parsedate_to_datetime(value).timestamp() - now_s)
     except ValueError:
         return None
