@@ -1,0 +1,104 @@
+"""The HTTP and WebSocket application of one API replica; it knows the organism only through an OrganismRef."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware import Middleware
+
+from organism.ref import OrganismRef
+from serve_app import error_handlers, websocket
+from serve_app.dependencies import Replica
+from serve_app.feed import Feed
+from serve_app.hub import Hub
+from serve_app.inlet import Inlet
+from serve_app.live import Live
+from serve_app.payload_classes import PayloadClasses
+from serve_app.request_timeout import RequestTimeout
+from serve_app.routes import agents, control, health, messages, organism, threads
+
+BASE_PATH = "/api/v1"
+
+FIRST_SNAPSHOT_S = 10.0
+"""How long a starting replica waits for the organism before it answers requests with 503 meanwhile."""
+
+DESCRIPTION = """
+Watch and steer a running organism. Lists answer `{"<plural>": [...], "count", "total", "limit", "offset"}`, errors
+`{"error": {"code", "message", "details"?}}`. `seq`, the position in the global message log, is the one cursor of REST
+and WebSockets.
+
+**`/ws`** sends `connected` (the whole picture, and its `seq`), then `message`, `thread_created`, `thread_updated`,
+`agent_state`, `error` and `reloaded` events; `/ws?since=<seq>` replays the messages behind that position first.
+Commands: `subscribe` {threads, agents, events}, `unsubscribe`, `inject` {to, payload, thread_id}, `pause` {agent},
+`resume` {agent}, `kill` {thread_id}, `requeue` {message_id}, `ping`. Each is answered by an `ack` event, or an `error`
+event, with its `cmd` and the `id` that the client gave it; the connection stays. Commands of one connection take
+effect in order.
+
+**`/ws/messages`** sends nothing until `subscribe` {filter: {agents, threads, payload_types, since}}, then messages,
+bare. `since` replays, from a seq or a time.
+
+On both: `heartbeat` when nothing else was sent for `api.heartbeat_s`; `lagged` {from_seq, to_seq} when a slow client
+missed events that belong to these positions, which `GET /messages?after=<from_seq - 1>` still has.
+"""
+
+Connect = Callable[[], Awaitable[OrganismRef]]
+
+
+def build_app(connect: OrganismRef | Connect) -> FastAPI:
+    """The application; limits and intervals come from the organism's own configuration, also after a reload.
+
+    Args:
+        connect: the organism, or an async function that finds it, called when the application starts.
+    """
+    app = FastAPI(
+        title="Organism",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=_lifespan(connect),
+        middleware=_middleware(),
+        redirect_slashes=False,
+    )
+    error_handlers.install(app)
+    app.include_router(health.router)
+    for module in (organism, agents, threads, messages, control, health):
+        app.include_router(module.router, prefix=BASE_PATH)
+    app.include_router(websocket.router)
+    app.openapi = _openapi(app)  # FastAPI's documented way to extend the document
+    return app
+
+
+def _middleware() -> list[Middleware]:
+    """Outermost first. Checks of origin, host and identity come before the timeout: they see HTTP and WebSockets."""
+    return [Middleware(RequestTimeout)]
+
+
+def _lifespan(connect: OrganismRef | Connect) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        ref = await connect() if callable(connect) else connect
+        live, classes = Live(), PayloadClasses(ref)
+        async with AsyncExitStack() as stack:
+            hub = await stack.enter_async_context(Hub())
+            feed = await stack.enter_async_context(Feed(ref, live, hub, classes))
+            inlet = await stack.enter_async_context(Inlet(ref))
+            app.state.replica = Replica(ref, live, hub, classes, feed, inlet)
+            await feed.wait_synced(FIRST_SNAPSHOT_S)
+            yield
+
+    return lifespan
+
+
+def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            app.openapi_schema["components"]["schemas"].update(control.SCHEMAS)
+        return app.openapi_schema
+
+    return document

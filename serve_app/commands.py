@@ -1,0 +1,166 @@
+"""What clients may say on a WebSocket, as models: `{"cmd": …, "id"?: …, …}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from organism.storage.base import MessageFilter
+from serve_app.error_handlers import readable
+from serve_app.errors import InvalidRequest
+from serve_app.frames import Filter
+from serve_app.injecting import NewMessage
+from serve_app.outbox import Replay
+from serve_app.queries import MAX_POSITION, Moment, Position, milliseconds
+
+MAX_NAMES = 10_000
+"""Names in one list of a filter."""
+
+MAX_ECHOED_CHARS = 200
+
+Names = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=MAX_NAMES)]
+SmallInteger = Annotated[int, Field(ge=-MAX_POSITION, le=MAX_POSITION)]
+Since = Position | Moment
+EventName = Literal["message", "thread_created", "thread_updated", "agent_state", "error", "reloaded"]
+Identifier = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Command(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    cmd: str
+    id: Annotated[str, Field(max_length=MAX_ECHOED_CHARS)] | SmallInteger | float | None = None
+
+
+class Subscribe(Command):
+    threads: Names = []
+    agents: Names = []
+    events: list[EventName] = []
+
+    def filter(self) -> Filter:
+        return Filter(frozenset(self.events), frozenset(self.threads), frozenset(self.agents))
+
+
+class LogFilter(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    agents: Names = []
+    threads: Names = []
+    payload_types: Names = []
+    since: Since | None = Field(default=None, description="a seq, or a time: earlier messages are replayed from there")
+
+
+class SubscribeToLog(Command):
+    wanted: LogFilter = Field(default=LogFilter(), alias="filter")
+
+    def filter(self) -> Filter:
+        wanted = self.wanted
+        return Filter(
+            frozenset({"message"}),
+            frozenset(wanted.threads),
+            frozenset(wanted.agents),
+            frozenset(wanted.payload_types),
+        )
+
+    def replay(self) -> Replay | None:
+        return replay_since(self.wanted.since)
+
+
+class Inject(Command, NewMessage):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class OfAgent(Command):
+    agent: Identifier
+
+
+class Kill(Command):
+    thread_id: Identifier
+
+
+class Requeue(Command):
+    message_id: Identifier
+
+
+class StreamQuery(BaseModel):
+    """The query parameters of /ws."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: Since | None = None
+
+
+class NoQuery(BaseModel):
+    """The query parameters of /ws/messages: none, `since` stands in its filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _point_to_the_filter(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "since" in values:
+            raise ValueError("since belongs in the filter of subscribe")
+        return values
+
+
+EVENT_COMMANDS: dict[str, type[Command]] = {
+    "subscribe": Subscribe,
+    "unsubscribe": Command,
+    "inject": Inject,
+    "pause": OfAgent,
+    "resume": OfAgent,
+    "kill": Kill,
+    "requeue": Requeue,
+    "ping": Command,
+}
+LOG_COMMANDS: dict[str, type[Command]] = {"subscribe": SubscribeToLog, "unsubscribe": Command, "ping": Command}
+
+
+def echo_of(fields: dict[str, Any]) -> dict[str, Any]:
+    """What every answer repeats of its command: `cmd` and the client's own `id`, as far as they make sense."""
+    cmd, identifier = fields.get("cmd"), fields.get("id")
+    echo: dict[str, Any] = {}
+    if isinstance(cmd, str) and len(cmd) <= MAX_ECHOED_CHARS:
+        echo["cmd"] = cmd
+    if isinstance(identifier, int | float) or (isinstance(identifier, str) and len(identifier) <= MAX_ECHOED_CHARS):
+        echo["id"] = identifier
+    return echo
+
+
+def parse_command(fields: dict[str, Any], known: dict[str, type[Command]]) -> Command:
+    """Raises: InvalidRequest."""
+    name = fields.get("cmd")
+    model = known.get(name) if isinstance(name, str) else None
+    if model is None:
+        raise InvalidRequest((("cmd", f"must be one of {', '.join(known)}"),))
+    return validated(model, fields)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
+    """Raises: InvalidRequest."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidRequest(readable(error.errors(include_url=False))) from None
+
+
+def replay_since(since: Any) -> Replay | None:
+    if since is None:
+        return None
+    return Replay(since) if isinstance(since, int) else Replay(0, milliseconds(since))
+
+
+def log_filter(wanted: Filter, replay: Replay) -> MessageFilter:
+    """The messages to replay, as the storage is asked for them."""
+    return MessageFilter(
+        agents=tuple(wanted.agents),
+        threads=tuple(wanted.threads),
+        payload_types=tuple(wanted.payload_types),
+        after_seq=replay.after_seq,
+        since_ms=replay.since_ms,
+    )

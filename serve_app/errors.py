@@ -1,0 +1,94 @@
+"""What can be wrong with a request itself, before the organism is asked. Status codes are in error_handlers.py."""
+
+from __future__ import annotations
+
+from organism.errors import OrganismError, Overloaded, Refused
+
+
+class BadRequest(OrganismError):
+    """The request cannot be understood."""
+
+    code = "bad_request"
+
+
+class MalformedBody(BadRequest):
+    """The body or frame is no JSON object (or no XML); `reason` is the parser's."""
+
+    code = "malformed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot be read: {self.reason}"
+
+
+class InvalidRequest(BadRequest):
+    """Fields are missing, unknown or wrong; one `(path, text)` each, the path dotted."""
+
+    code = "invalid_request"
+
+    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "; ".join(f"{path or 'request'}: {text}" for path, text in self.problems)
+
+
+class BodyTooLarge(BadRequest):
+    """The body, frame or payload is longer than the limit named in `setting` allows."""
+
+    code = "too_large"
+
+    def __init__(self, what: str, max_bytes: int, setting: str) -> None:
+        super().__init__(what, max_bytes, setting)
+        self.what = what
+        self.max_bytes = max_bytes
+        self.setting = setting
+
+    def __str__(self) -> str:
+        return f"the {self.what} is larger than {self.max_bytes} bytes; shorten it or raise {self.setting}"
+
+
+class UnsupportedMediaType(BadRequest):
+    """The body is of a type that this route does not take."""
+
+    code = "unsupported_media_type"
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__(content_type)
+        self.content_type = content_type
+
+    def __str__(self) -> str:
+        return (
+            f"cannot take a body of type {self.content_type or '(none)'!r}; "
+            "send Content-Type: application/json or application/xml"
+        )
+
+
+class ReplicaBusy(Overloaded):
+    """As many injects or streams wait in this API replica as it can hold."""
+
+    code = "replica_busy"
+
+    def __init__(self, what: str, most: int) -> None:
+        super().__init__(what, most)
+        self.what = what
+        self.most = most
+
+    def __str__(self) -> str:
+        return f"this API replica holds {self.most} {self.what} already; try again in a moment"
+
+
+class ReplicaClosing(Refused):
+    """This API replica is being shut down; another one answers."""
+
+    code = "replica_closing"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __str__(self) -> str:
+        return "this API replica is closing; send again"

@@ -1,0 +1,148 @@
+"""The operator's verbs: inject, pause, resume, kill, requeue, reload, stop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from organism.messages import Inject
+from serve_app.api_models import AcceptedView, AgentView, MessageView, ReloadedView, StatusView, ThreadView, failures
+from serve_app.body import read_body
+from serve_app.dependencies import OrganismDep, Replica, ReplicaDep
+from serve_app.errors import InvalidRequest, UnsupportedMediaType
+from serve_app.injecting import NewMessage, inject_of, inject_of_xml, parse_message, parse_object
+from serve_app.queries import InjectQuery, no_parameters
+from serve_app.responses import json_of
+
+router = APIRouter(tags=["control"])
+without_parameters = [Depends(no_parameters)]
+
+INJECT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/NewMessage"}},
+            "application/xml": {
+                "schema": {"type": "string", "description": "the payload, as GET /agents/{name}/schema says"},
+                "example": "<Greeting><name>Dan</name></Greeting>",
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "/inject",
+    summary="Send a message to an agent",
+    description="Answers after the message is in the log. JSON: all in the body. XML: the body is the payload, "
+    "`to` and `thread_id` are query parameters. A paused agent accepts, and handles it when it is resumed.",
+    response_model=AcceptedView,
+    responses=failures(400, 404, 409, 413, 415, 429),
+    openapi_extra=INJECT_BODY,
+)
+async def inject(request: Request, query: Annotated[InjectQuery, Query()], replica: ReplicaDep) -> Response:
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type in ("application/xml", "text/xml"):
+        message = await _xml_inject(request, query, replica)
+    elif media_type == "application/json" or media_type.endswith("+json"):
+        message = await _json_inject(request, query, replica)
+    else:
+        raise UnsupportedMediaType(media_type)
+    accepted = await replica.inlet.submit(message)
+    return json_of(accepted._asdict())
+
+
+async def _json_inject(request: Request, query: InjectQuery, replica: Replica) -> Inject:
+    if query.to or query.thread_id:
+        raise InvalidRequest((("to", "belongs in the body when the body is JSON"),))
+    body = await read_body(request, replica.live.limits.max_body_bytes)
+    return inject_of(parse_message(parse_object(body)), replica.classes, replica.live)
+
+
+async def _xml_inject(request: Request, query: InjectQuery, replica: Replica) -> Inject:
+    if not query.to:
+        raise InvalidRequest((("to", "is needed as a query parameter when the body is XML"),))
+    body = await read_body(request, replica.live.limits.max_body_bytes)
+    return inject_of_xml(body, query.to, query.thread_id, replica.classes, replica.live)
+
+
+@router.post(
+    "/threads/{thread_id}/kill",
+    summary="Terminate a thread",
+    description="Waiting messages are dropped, running handlers cancelled; later injects are refused.",
+    response_model=ThreadView,
+    responses=failures(404),
+    dependencies=without_parameters,
+)
+async def kill_thread(thread_id: str, organism: OrganismDep) -> Response:
+    thread = await organism.kill_thread(thread_id)
+    return json_of(thread.to_api())
+
+
+@router.post(
+    "/agents/{name}/pause",
+    summary="Pause an agent",
+    description="Running handlers finish, further messages wait. A pause survives restarts.",
+    response_model=AgentView,
+    responses=failures(404),
+    dependencies=without_parameters,
+)
+async def pause_agent(name: str, replica: ReplicaDep) -> Response:
+    return json_of(await replica.pause(name))
+
+
+@router.post(
+    "/agents/{name}/resume",
+    summary="Resume a paused agent, or one in error",
+    response_model=AgentView,
+    responses=failures(404),
+    dependencies=without_parameters,
+)
+async def resume_agent(name: str, replica: ReplicaDep) -> Response:
+    return json_of(await replica.resume(name))
+
+
+@router.post(
+    "/dead-letters/{message_id}/requeue",
+    summary="Deliver a dead letter again",
+    response_model=MessageView,
+    response_model_exclude_unset=True,
+    responses=failures(404, 409),
+    dependencies=without_parameters,
+)
+async def requeue(message_id: str, organism: OrganismDep) -> Response:
+    message = await organism.requeue(message_id)
+    return json_of(message.to_api())
+
+
+@router.post(
+    "/organism/reload",
+    summary="Read organism.yaml and the handlers anew",
+    description="The file is checked whole first; an error changes nothing and is answered with its line.",
+    response_model=ReloadedView,
+    responses=failures(409),
+    dependencies=without_parameters,
+)
+async def reload(replica: ReplicaDep) -> Response:
+    reloaded = await replica.organism.reload()
+    await replica.feed.refresh()  # a GET that follows shows the new agents
+    return json_of(reloaded._asdict())
+
+
+@router.post(
+    "/organism/stop",
+    summary="Stop gracefully",
+    description="No injects are taken from now on; running handlers finish, what waits stays in the log.",
+    response_model=StatusView,
+    responses=failures(),
+    dependencies=without_parameters,
+)
+async def stop(organism: OrganismDep) -> Response:
+    await organism.stop()
+    return json_of({"status": "stopping"})
+
+
+SCHEMAS = {"NewMessage": NewMessage.model_json_schema()}
+"""Components that openapi_extra refers to, which FastAPI does not find by itself."""

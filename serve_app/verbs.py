@@ -1,0 +1,43 @@
+"""What the commands of a WebSocket do, all but inject: each answers with what its ack carries."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from serve_app.commands import Kill, OfAgent, Requeue, Subscribe, SubscribeToLog
+from serve_app.dependencies import Replica
+from serve_app.outbox import Outbox
+
+Verb = Callable[[Any], Awaitable[dict[str, Any]]]
+
+
+def verbs_of(replica: Replica, outbox: Outbox) -> dict[str, Verb]:
+    """The verbs by command name, for the connection whose outbox this is."""
+
+    async def subscribe(command: Subscribe | SubscribeToLog) -> dict[str, Any]:
+        wanted = command.filter()
+        replay = command.replay() if isinstance(command, SubscribeToLog) else outbox.replay
+        outbox.subscribe(wanted, replica.hub.seq, replay if wanted.wants("message") else None)
+        return {"seq": replica.hub.seq}
+
+    async def unsubscribe(_: object) -> dict[str, Any]:
+        outbox.subscribe(None, replica.hub.seq, None)
+        return {"seq": replica.hub.seq}
+
+    async def pause(command: OfAgent) -> dict[str, Any]:
+        return {"agent": await replica.pause(command.agent)}
+
+    async def resume(command: OfAgent) -> dict[str, Any]:
+        return {"agent": await replica.resume(command.agent)}
+
+    async def kill(command: Kill) -> dict[str, Any]:
+        return {"thread": (await replica.organism.kill_thread(command.thread_id)).to_api()}
+
+    async def requeue(command: Requeue) -> dict[str, Any]:
+        return {"message": (await replica.organism.requeue(command.message_id)).to_api()}
+
+    async def ping(_: object) -> dict[str, Any]:
+        return {"seq": replica.hub.seq}
+
+    return {verb.__name__: verb for verb in (subscribe, unsubscribe, pause, resume, kill, requeue, ping)}
