@@ -16,6 +16,7 @@ from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, Nothi
 DEFAULT_URL = "http://127.0.0.1:8000"
 RUN_FILE = Path(".organism") / "run.json"
 _PAGE = 1000  # entries, the most that one list answers
+_PAGE_KEYS = ("messages", "count", "total", "limit", "offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,11 @@ class Api:
 
     def post(self, *path: str, body: Any = None) -> dict[str, Any]:
         return self._call("POST", path, json=body) if body is not None else self._call("POST", path)
+
+    def thread(self, thread_id: str) -> dict[str, Any]:
+        """The record of a thread, without its messages."""
+        answer = self.get("threads", thread_id, limit=1)
+        return {key: value for key, value in answer.items() if key not in _PAGE_KEYS}
 
     def thread_messages(self, thread_id: str, offset: int = 0) -> Iterator[dict[str, Any]]:
         """The messages of a thread from this slot on, page by page."""

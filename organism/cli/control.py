@@ -46,7 +46,7 @@ def inject(
     if thread is not None:
         body["thread_id"] = thread
     with Api(url) as api:
-        first_slot = api.get("threads", thread)["message_count"] if thread and wait else 0
+        first_slot = api.thread(thread)["message_count"] if thread and wait else 0
         accepted = api.post("inject", body=body)
         if wait:
             _wait(api, screen, accepted, first_slot, timeout_s)
@@ -89,8 +89,8 @@ def _wait(api: Api, screen: Screen, accepted: dict[str, Any], first_slot: int, t
 class _ThreadWatch:
     """Reads a thread from the log until the work that an inject began is over.
 
-    `record` is the thread then, and None before. An Api replica may answer with the thread as it was before the
-    inject; such an answer counts fewer messages than the log holds, which is how it is told.
+    `record` is the thread then, and None before. It is read before the messages: where it counts as many as the log
+    holds and waits for none, none is still to come.
     """
 
     def __init__(self, api: Api, accepted: dict[str, Any], first_slot: int) -> None:
@@ -106,7 +106,7 @@ class _ThreadWatch:
         delay_s = _FIRST_POLL_S
         while self.record is None:
             try:
-                record = self._thread()
+                record = self._api.thread(self._thread_id)
                 yield from self._new_messages()
                 if self._is_over(record):
                     self.record = record
@@ -120,10 +120,6 @@ class _ThreadWatch:
                 return
             time.sleep(min(delay_s, max(0.0, deadline - time.monotonic())))
             delay_s = min(delay_s * 1.5, _SLOWEST_POLL_S)
-
-    def _thread(self) -> dict[str, Any]:
-        record = self._api.get("threads", self._thread_id)
-        return {key: value for key, value in record.items() if key != "messages"}
 
     def _new_messages(self) -> Iterator[dict[str, Any]]:
         for message in self._api.thread_messages(self._thread_id, self._next_slot):

@@ -20,6 +20,7 @@ from organism.cli.output import Screen, message_line
 
 _FIRST_RECONNECT_S = 0.2
 _SLOWEST_RECONNECT_S = 5.0
+_REFUSALS = ("invalid_request", "malformed")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +33,9 @@ def tail(
     payload_type: Annotated[
         list[str] | None, typer.Option("--type", help="Only payloads of this type; repeatable.")
     ] = None,
-    since: Annotated[int | None, typer.Option(min=0, help="Start behind this seq of the log, 0 for all.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Start behind this seq of the log, 0 for all, or at 2026-01-15T10:00:00Z.")
+    ] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many messages.")] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -44,10 +47,9 @@ def tail(
     screen = Screen(as_json)
     with Api(url) as api:
         newest = api.last_seq()  # asked in any case: where nothing answers, this says so
-        start = newest if since is None else since
-        address = api.url
+    start = newest if since is None else int(since) if since.isdecimal() else since
     where = MessagesWanted(tuple(agent or ()), tuple(thread or ()), tuple(payload_type or ()))
-    asyncio.run(_show(screen, follow(address, where, start, screen.notice), count))
+    asyncio.run(_show(screen, follow(api.url, where, start, screen.notice), count))
 
 
 async def _show(screen: Screen, messages: AsyncGenerator[dict[str, Any]], count: int | None) -> None:
@@ -71,16 +73,16 @@ class MessagesWanted:
     threads: tuple[str, ...] = ()
     payload_types: tuple[str, ...] = ()
 
-    def subscription(self, since: int) -> str:
+    def subscription(self, since: int | str) -> str:
         wanted = {"agents": self.agents, "threads": self.threads, "payload_types": self.payload_types}
         given = {name: values for name, values in wanted.items() if values}
         return orjson.dumps({"cmd": "subscribe", "filter": {**given, "since": since}}).decode()
 
 
 async def follow(
-    url: str, where: MessagesWanted, since: int, notify: Callable[[str], None]
+    url: str, where: MessagesWanted, since: int | str, notify: Callable[[str], None]
 ) -> AsyncGenerator[dict[str, Any]]:
-    """The messages behind seq `since`, each once and in order, for ever.
+    """The messages behind seq `since`, or not older than that time, each once and in order, for ever.
 
     `notify` is told once when the connection is lost and once when it is back.
 
@@ -100,20 +102,23 @@ async def follow(
                     event = orjson.loads(frame)
                     if _has_skipped(event):
                         break  # a new connection reads what was skipped from the log
-                    if event.get("seq", 0) > since and "event" not in event:
+                    if "event" not in event and (isinstance(since, str) or event["seq"] > since):
                         since = event["seq"]
                         yield event
         except (OSError, WebSocketException) as error:
             if not is_lost:
-                notify(f"the connection to {url} is lost ({error}); connecting again behind seq {since}")
+                notify(f"the connection to {url} is lost ({error}); connecting again, from {since} on")
             is_lost = True
         await asyncio.sleep(delay_s)
         delay_s = min(delay_s * 2, _SLOWEST_RECONNECT_S)
 
 
 def _has_skipped(event: dict[str, Any]) -> bool:
-    """Whether the server says that it left messages out, because this client was too slow for them."""
-    if event.get("event") == "error":
+    """Whether the server says that it left messages out, because this client was too slow for them.
+
+    Other errors than a refused subscription pass: the server closes the connection then, or tries again itself.
+    """
+    if event.get("event") == "error" and event.get("code") in _REFUSALS:
         raise CliFailure(f"the organism refused to stream: {event.get('error')}", ExitCode.REFUSED, "refused")
     return event.get("event") == "lagged"
 

@@ -100,7 +100,7 @@ def thread(
     """Shows one thread: the conversation, oldest message first."""
     screen = Screen(as_json)
     with Api(url) as api:
-        record = api.get("threads", thread_id)
+        record = api.thread(thread_id)
         messages = api.thread_messages(thread_id)
         if as_json:
             screen.json({**record, "messages": list(messages)})

@@ -123,10 +123,11 @@ async def _stream(organism: FakeOrganism, client: WebSocket) -> None:
     command = await client.receive_json()
     organism.asked.append(("WS", "/ws/messages", command))
     if command["filter"].get("agents") == ["refuse-me"]:
-        await client.send_json({"event": "error", "error": "filter.agents: no such agent"})
+        await client.send_json({"event": "error", "code": "invalid_request", "error": "filter.agents: no such agent"})
         return
     await client.send_json({"event": "ack", "cmd": "subscribe"})
-    sent, seq = 0, command["filter"].get("since", 0)
+    since = command["filter"].get("since", 0)
+    sent, seq = 0, since if isinstance(since, int) else 0
     while not organism.stop.is_set():
         for message in organism.log[seq:]:
             if sent == organism.drop_stream_after:
@@ -192,7 +193,7 @@ def _routes(organism: FakeOrganism) -> APIRouter:
             return Response(body, status)
         found = dict(thread(thread_id))
         organism.step(thread_id)
-        return {**found, "messages": []}
+        return {**_page("messages", [], 1, 0), **found}
 
     @api.get("/threads/{thread_id}/messages")
     async def get_thread_messages(thread_id: str, limit: int = 50, offset: int = 0) -> dict[str, Any]:

@@ -157,6 +157,7 @@ def test_a_thread_longer_than_a_page_is_shown_whole(cli: Cli, organism: FakeOrga
     shown = document(cli("thread", "thread-1", "--json"))
     assert [message["slot_index"] for message in shown["messages"]] == list(range(2001))
     assert shown["status"] == "completed"
+    assert "limit" not in shown
 
 
 def test_the_message_of_the_api_is_shown_when_it_refuses(cli: Cli) -> None:
@@ -343,6 +344,17 @@ def test_tail_reads_again_what_the_server_had_to_skip(cli: Cli, organism: FakeOr
     organism.lag_after = 3
     result = cli("tail", "--since", "0", "-n", "5", "--json")
     assert [message["seq"] for message in documents(result)] == [1, 2, 3, 4, 5]
+
+
+def test_tail_can_begin_at_a_time(cli: Cli, organism: FakeOrganism) -> None:
+    organism.add_thread("thread-1")
+    for _ in range(3):
+        organism.add_message("thread-1", "console", "counter")
+    organism.drop_stream_after = 1
+    result = cli("tail", "--since", "2026-01-15T10:00:00Z", "-n", "3", "--json")
+    assert [message["seq"] for message in documents(result)] == [1, 2, 3]
+    starts = [command["filter"]["since"] for _, _, command in organism.asked]
+    assert starts == ["2026-01-15T10:00:00Z", 1]
 
 
 def test_a_refused_subscription_ends_tail(cli: Cli) -> None:
