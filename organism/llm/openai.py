@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -58,24 +59,15 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 
 
 class OpenAiProvider:
-    """One endpoint. Connections are opened when first used, and kept until `aclose`."""
+    """One endpoint. The client is made when first used, as that reads certificates, and kept until `aclose`."""
 
     def __init__(self, name: str, backend: Backend, environ: Mapping[str, str]) -> None:
         self.name = name
         self._backend = backend
+        self._base_url = backend.base_url or ENDPOINTS[backend.provider].base_url
         self._key_variable = _key_variable(backend)
         self._key = environ.get(self._key_variable, "").strip() if self._key_variable else ""
-        # Else the SDK takes these from the process' environment and sends them to any endpoint.
-        self._headers: dict[str, Any] = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
-        if not self._key:
-            self._headers["Authorization"] = openai.omit
-        timeout_s = backend.timeout_s
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key or "none",  # the SDK wants one, even where _headers keep it from being sent
-            base_url=backend.base_url or ENDPOINTS[backend.provider].base_url,
-            timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, MAX_CONNECT_TIMEOUT_S)),
-            max_retries=0,
-        )
+        self._client: openai.AsyncOpenAI | None = None
 
     async def stream(
         self,
@@ -87,14 +79,16 @@ class OpenAiProvider:
         max_tokens: int | None = None,
     ) -> AsyncGenerator[StreamEvent]:
         """See Provider.stream."""
-        self._check_key()
+        client = self._open()
         asked_model = model or self._first_model()
         body = self._body(messages, tools, asked_model, temperature, max_tokens)
         reply = ChatStream()
+        # As extra_body, since the SDK looks into every message of its own parameter: 20 ms of CPU for 100 of them.
+        request = client.chat.completions.with_streaming_response.create(
+            model=asked_model, messages=[], stream=True, extra_body=body, extra_headers=self._headers()
+        )
         with self._translated_errors(reply):
-            async with self._client.chat.completions.with_streaming_response.create(
-                **body, extra_headers=self._headers
-            ) as response:
+            async with request as response:
                 self._check_content_type(response.headers.get("content-type", ""))
                 chunks = response.iter_bytes()
                 async for data in chunks:
@@ -109,7 +103,26 @@ class OpenAiProvider:
         yield self._final(reply, asked_model, messages, tools)
 
     async def aclose(self) -> None:
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _open(self) -> openai.AsyncOpenAI:
+        if self._client is None:
+            self._check_settings()
+            timeout_s = self._backend.timeout_s
+            self._client = openai.AsyncOpenAI(
+                api_key=self._key or "none",  # the SDK wants one, even where _headers keeps it from being sent
+                base_url=self._base_url,
+                timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, MAX_CONNECT_TIMEOUT_S)),
+                max_retries=0,
+            )
+        return self._client
+
+    def _headers(self) -> dict[str, Any]:
+        # Else the SDK takes these from the process' environment and sends them to any endpoint.
+        headers: dict[str, Any] = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        return headers if self._key else {**headers, "Authorization": openai.omit}
 
     def _final(
         self, reply: ChatStream, asked_model: str, messages: Sequence[ChatMessage], tools: Sequence[Tool]
@@ -120,9 +133,15 @@ class OpenAiProvider:
             estimate = estimate_input_tokens(messages, tools)
             return reply.final(input_estimate=estimate, asked_model=asked_model, backend=self.name)
 
-    def _check_key(self) -> None:
+    def _check_settings(self) -> None:
+        """Told when a model is asked for and not before: an organism also starts without a usable one."""
+        if not _is_http_address(self._base_url):
+            raise ModelRejected(self.name, None, "base_url is no http or https address; correct it in organism.yaml")
         if self._key_variable and not self._key:
             reason = f"environment variable {self._key_variable} is not set; put the key there, or in .env"
+            raise ModelRejected(self.name, None, reason)
+        if not (self._key.isascii() and self._key.isprintable()):
+            reason = f"environment variable {self._key_variable} holds characters that no key has; copy the key again"
             raise ModelRejected(self.name, None, reason)
 
     def _first_model(self) -> str:
@@ -141,7 +160,6 @@ class OpenAiProvider:
         body: dict[str, Any] = {
             "model": model,
             "messages": [_message_body(each) for each in messages],
-            "stream": True,
             "stream_options": {"include_usage": True},
         }
         if tools:
@@ -176,7 +194,9 @@ class OpenAiProvider:
                 raise ModelTimeout(self.name, self._backend.timeout_s) from error
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            raise ModelUnavailable(self.name, f"cannot connect to {self._client.base_url}: {cause}") from error
+            raise ModelUnavailable(self.name, f"cannot reach {_origin(self._base_url)}: {cause}") from error
+        except openai.APIError as error:
+            raise ModelProtocolError(self.name, self._shown(error.message)) from error
         except (httpx2.HTTPError, ssl.SSLError, anyio.EndOfStream) as error:
             if not reply.is_complete:
                 raise ModelProtocolError(self.name, f"the reply broke off: {error or type(error).__name__}") from error
@@ -210,9 +230,23 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
 
 def _key_variable(backend: Backend) -> str | None:
     """Which environment variable holds the key; a known provider's key is never sent to another base_url."""
-    if backend.api_key_env is not None or backend.base_url is not None:
+    if backend.api_key_env or backend.base_url:
         return backend.api_key_env
     return ENDPOINTS[backend.provider].api_key_env
+
+
+def _is_http_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number up to 65535, brackets that do not close
+        return False
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port: what may be shown, as a name and password before the host may not."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 async def _drain(chunks: Any) -> None:

@@ -4,9 +4,12 @@ import asyncio
 import socket
 import traceback
 
+import httpx2
+import openai
 import pytest
 
 from organism.config import Backend
+from organism.errors import ModelError
 from organism.llm.base import (
     ChatMessage,
     Final,
@@ -21,6 +24,7 @@ from organism.llm.base import (
     ToolCall,
     answer,
 )
+from organism.llm.chat_stream import ChatStream
 from organism.llm.openai import OpenAiProvider, retry_after_s
 from tests.fake_llm import FakeLlm, Reply
 
@@ -103,6 +107,23 @@ async def test_a_key_that_is_not_set_is_told_by_its_variable_and_nothing_is_sent
         await answer(provider, QUESTION)
     await provider.aclose()
     assert llm.request_count == 0
+
+
+@pytest.mark.parametrize("key", ["sk-”quoted”", "sk-two\nlines"])
+async def test_a_key_that_cannot_be_one_is_told_by_its_variable_without_showing_it(llm, key):
+    backend = Backend(base_url=llm.base_url, api_key_env="THE_KEY", models=("m",))
+    with pytest.raises(ModelRejected, match="THE_KEY holds characters") as caught:
+        await answer(OpenAiProvider("main", backend, {"THE_KEY": key}), QUESTION)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:11434/v1", "http://[::1", "ftp://x/v1", "not a url", "http://", "http://127.0.0.1:99999/v1"]
+)
+async def test_a_base_url_that_is_none_is_told_when_a_model_is_asked_for(url):
+    provider = OpenAiProvider("main", Backend(base_url=url, models=("m",)), {})
+    with pytest.raises(ModelRejected, match="base_url is no http"):
+        await answer(provider, QUESTION)
 
 
 async def test_without_any_model_name_there_is_nothing_to_ask_for(llm):
@@ -250,8 +271,9 @@ async def test_a_port_where_nobody_listens_makes_the_model_unavailable():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    provider = OpenAiProvider("main", Backend(base_url=f"http://127.0.0.1:{port}/v1", models=("m",)), {})
-    with pytest.raises(ModelUnavailable, match=f"cannot connect to http://127.0.0.1:{port}"):
+    url = f"http://user:password@127.0.0.1:{port}/v1"
+    provider = OpenAiProvider("main", Backend(base_url=url, models=("m",)), {})
+    with pytest.raises(ModelUnavailable, match=f"cannot reach http://127.0.0.1:{port}: "):
         await answer(provider, QUESTION)
     await provider.aclose()
 
@@ -303,6 +325,22 @@ async def test_a_hundred_replies_may_grow_at_once(llm, provider):
         await llm.wait_until(lambda server: server.in_flight == 100)
         llm.release()
     assert {task.result().text for task in tasks} == {"Hello you there"}
+
+
+def all_below(error_class):
+    for each in error_class.__subclasses__():
+        yield each
+        yield from all_below(each)
+
+
+@pytest.mark.parametrize("error_class", [*all_below(openai.APIError), *all_below(httpx2.HTTPError)])
+def test_every_error_of_sdk_and_connection_becomes_one_of_ours(error_class):
+    error = error_class.__new__(error_class)
+    response = httpx2.Response(418, request=httpx2.Request("POST", "http://x"))
+    vars(error).update(message="", body=None, status_code=418, response=response)
+    provider = OpenAiProvider("main", Backend(), {})
+    with pytest.raises(ModelError), provider._translated_errors(ChatStream()):
+        raise error
 
 
 @pytest.mark.parametrize(
