@@ -1,189 +1,184 @@
-"""Storage in one SQLite file, the embedded default: one writer thread, readers that never wait for it."""
+"""Storage in one SQLite file, the embedded default. The file is owned by a process of its own (sqlite_server.py)."""
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
+from organism.errors import StorageError, StorageUnavailable
 from organism.messages import DeadLetter, Message
 from organism.storage.base import Commit, MessageFilter, Pending, ThreadFilter, Totals
 from organism.storage.continuity import check_continues
 from organism.storage.file_lock import FileLock
 from organism.storage.sql_files import load_migrations, load_statements
-from organism.storage.sqlite_batch import BatchWriter, Statement
-from organism.storage.sqlite_connection import READER_PRAGMAS, WRITER_PRAGMAS, ConnectionThread, connect, translated
-from organism.storage.sqlite_rows import (
-    dead_letter_from,
-    message_from,
-    pending_from,
-    read_entries,
-    read_number,
-    thread_from,
-)
-from organism.storage.sqlite_schema import migrate
+from organism.storage.sqlite_batch import tables_of
+from organism.storage.sqlite_client import ProcessEnded, SqliteClient
+from organism.storage.sqlite_rows import dead_letter_from, entries_of, message_from, pending_from, thread_from
+from organism.storage.sqlite_server import LIST, READ, WRITE, Setup
 from organism.threads import Thread
 
 T = TypeVar("T")
+Query = tuple[str, dict[str, Any]]
+
+WRITER_PRAGMAS: dict[str, str | int] = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "secure_delete": 0,  # some builds overwrite what is deleted with zeros; entries of a queue are no secrets
+    "cache_size": -65536,  # KiB when negative
+    "wal_autocheckpoint": 4000,  # pages of 4 KiB: the write-ahead log stays at about 16 MB
+    "journal_size_limit": 67_108_864,  # bytes it may keep after a burst
+    "busy_timeout": 5000,  # ms; only a foreign tool can be in the way
+}
+READER_PRAGMAS: dict[str, str | int] = {"query_only": 1, "cache_size": -16384, "busy_timeout": 5000}
+
+INHERITED_LOCK_TIMEOUT_S = 10.0
+"""How long the process of a killed organism may take for its last transaction."""
 
 
 class SqliteStorage:
     """A log in the file `path` (its folder is made), with `-wal`, `-shm` and `.lock` files beside it.
 
-    Three threads, a connection each: the writer; the reader of what the pump needs to go on; the lister of pages with
-    totals, which may have to count a million rows while the pump must not wait.
-
-    pragmas: further PRAGMAs of the writer, such as `max_page_count` to bound the file; read at each (re)opening.
+    pragmas: further PRAGMAs of the writer, such as `max_page_count` to bound the file.
     """
 
     def __init__(self, path: Path, *, pragmas: Mapping[str, str | int] | None = None) -> None:
         self.path = path
-        self.pragmas = dict(pragmas or {})
+        self._pragmas = dict(pragmas or {})
         self._lock = FileLock(path)
-        self._batch = BatchWriter()
         self._reads = load_statements("reads.sql")
+        self._open_client: SqliteClient | None = None
         self._last_seq = 0
-        self._threads: list[ConnectionThread] = []
+        self._commits = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that owns the file, where it runs."""
+        return None if self._open_client is None else self._open_client.pid
 
     async def open(self) -> Totals:
-        with translated(self.path):
-            await asyncio.to_thread(self.path.parent.mkdir, parents=True, exist_ok=True)
-            self._lock.acquire()
-        self._writer = self._thread("storage-writer", self._connect_writer)
-        self._reader = self._thread("storage-reader", self._connect_reader)
-        self._lister = self._thread("storage-lister", self._connect_reader)
-        self._threads = [self._writer, self._reader, self._lister]
         try:
-            await self._writer.run(lambda connection: migrate(connection, load_migrations()))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            await self._lock.acquire(INHERITED_LOCK_TIMEOUT_S)
+        except OSError as error:
+            raise StorageUnavailable(f"{self.path}: {error}") from error
+        self._open_client = SqliteClient(self.path, self._setup(), self._lock.descriptor)
+        try:
+            await self._client.call(WRITE, None)  # brings the schema up to date
             totals = await self.totals()
+            self._last_seq, self._commits = totals.last_seq, await self._commits_made()
         except BaseException:
             await self.close()
             raise
-        self._last_seq = totals.last_seq
         return totals
 
     async def close(self) -> None:
-        threads, self._threads = self._threads, []
-        for thread in reversed(threads):  # the writer last: the last connection to go clears the write-ahead log
-            await thread.close()
+        client, self._open_client = self._open_client, None
+        if client is not None:
+            await client.close()
         self._lock.release()
 
     async def commit(self, commit: Commit) -> None:
         check_continues(commit.messages, self._last_seq)
-        statements = self._batch.statements(commit)  # here and at once: threads change while the writer writes
-        await self._writer.run(lambda connection: _write(connection, statements))
-        self._last_seq += len(commit.messages)
+        tables = tables_of(commit)  # before the first await: threads change while they are written
+        last_seq = self._last_seq + len(commit.messages)
+        try:
+            await self._client.call(WRITE, (self._commits + 1, tables))
+        except ProcessEnded:
+            if await self._commits_made() == self._commits:
+                raise
+        self._commits += 1
+        self._last_seq = last_seq
 
     async def totals(self) -> Totals:
-        return await self._reader.run(self._count)
+        queries = [(self._reads[name], {}) for name in ("last_seq", "queue_sizes", "active_threads", "settings")]
+        last_seq, queue_sizes, active_threads, settings = map(entries_of, await self._client.call(READ, queries))
+        return Totals(last_seq[0][0], dict(queue_sizes), active_threads[0][0], dict(settings))
 
     async def queued(self, recipient: str, after_seq: int, limit: int) -> list[Pending]:
-        parameters = {"recipient": recipient, "after_seq": after_seq, "limit": limit}
-        return await self._reader.run(self._list("queued", pending_from, parameters))
+        query = self._query("queued", recipient=recipient, after_seq=after_seq, limit=limit)
+        return await self._read(pending_from, query)
 
     async def queued_in_thread(self, thread_id: str) -> list[Pending]:
-        return await self._reader.run(self._list("queued_in_thread", pending_from, {"thread_id": thread_id}))
+        return await self._read(pending_from, self._query("queued_in_thread", thread_id=thread_id))
 
     async def threads_by_id(self, thread_ids: list[str]) -> dict[str, Thread]:
-        parameters = {"thread_ids": _json(thread_ids)}
-        found = await self._reader.run(self._list("threads_by_id", thread_from, parameters))
+        found = await self._read(thread_from, self._query("threads_by_id", thread_ids=_json(thread_ids)))
         return {thread.id: thread for thread in found}
 
     async def threads(self, where: ThreadFilter, limit: int, offset: int) -> tuple[list[Thread], int]:
-        parameters = {"status": where.status, "agent": where.agent, "since_ms": where.since_ms}
-        conditions = [f"where_thread_{name}" for name, value in parameters.items() if value is not None]
-        clauses = {"where": self._conditions(conditions)}
-        page = self._list("threads", thread_from, {**parameters, "limit": limit, "offset": offset}, **clauses)
-        count = self._number("count_threads", parameters, **clauses)
-        return await self._lister.run(lambda connection: (page(connection), count(connection)))
+        values = {name: value for name, value in where._asdict().items() if value is not None}
+        clauses = {"where": self._conditions("thread", values)}
+        page = self._query("threads", clauses, **values, limit=limit, offset=offset)
+        return await self._list(thread_from, page, self._query("count_threads", clauses, **values))
 
     async def messages(
         self, where: MessageFilter, limit: int, offset: int = 0, newest_first: bool = False
     ) -> tuple[list[Message], int]:
         page = self._message_page(where, limit, offset, newest_first)
-        count = self._message_count(where)
-        return await self._lister.run(lambda connection: (page(connection), count(connection)))
+        return await self._list(message_from, page, self._message_count(where))
 
     async def message_page(self, where: MessageFilter, limit: int) -> list[Message]:
-        return await self._reader.run(self._message_page(where, limit, 0, newest_first=False))
+        return await self._read(message_from, self._message_page(where, limit, offset=0, newest_first=False))
 
     async def dead_letters(self, agent: str | None, limit: int, offset: int) -> tuple[list[DeadLetter], int]:
-        parameters = {"agent": agent, "limit": limit, "offset": offset}
-        page = self._list("dead_letters", dead_letter_from, parameters)
-        count = self._number("count_dead_letters", {"agent": agent})
-        return await self._lister.run(lambda connection: (page(connection), count(connection)))
+        page = self._query("dead_letters", agent=agent, limit=limit, offset=offset)
+        return await self._list(dead_letter_from, page, self._query("count_dead_letters", agent=agent))
 
     async def dead_letter(self, message_id: str) -> DeadLetter | None:
-        found = await self._reader.run(self._list("dead_letter", dead_letter_from, {"message_id": message_id}))
+        found = await self._read(dead_letter_from, self._query("dead_letter", message_id=message_id))
         return found[0] if found else None
 
-    def _thread(self, name: str, connect_it: Callable[[], sqlite3.Connection]) -> ConnectionThread:
-        return ConnectionThread(name, self.path, connect_it)
+    @property
+    def _client(self) -> SqliteClient:
+        if self._open_client is None:
+            raise StorageError(f"{self.path} is not open")
+        return self._open_client
 
-    def _connect_writer(self) -> sqlite3.Connection:
-        return connect(self.path, "rwc", {**WRITER_PRAGMAS, **self.pragmas})
+    def _setup(self) -> Setup:
+        uri = self.path.absolute().as_uri()
+        pragmas = {**WRITER_PRAGMAS, **self._pragmas}
+        return Setup(uri, pragmas, READER_PRAGMAS, load_migrations(), load_statements("writes.sql"))
 
-    def _connect_reader(self) -> sqlite3.Connection:
-        return connect(self.path, "ro", READER_PRAGMAS)
+    async def _commits_made(self) -> int:
+        (answer,) = await self._client.call(READ, [self._query("commits")])
+        return entries_of(answer)[0][0]
 
-    def _count(self, connection: sqlite3.Connection) -> Totals:
-        queue_sizes: list[Any] = read_entries(connection, self._reads["queue_sizes"], {})
-        return Totals(
-            last_seq=read_number(connection, self._reads["last_seq"], {}),
-            queued=dict(queue_sizes),
-            active_threads=read_number(connection, self._reads["active_threads"], {}),
-            settings=dict(read_entries(connection, self._reads["settings"], {})),
-        )
+    async def _read(self, make: Callable[[list[Any]], T], query: Query) -> list[T]:
+        (answer,) = await self._client.call(READ, [query])
+        return [make(entry) for entry in entries_of(answer)]
 
-    def _message_page(
-        self, where: MessageFilter, limit: int, offset: int, newest_first: bool
-    ) -> Callable[[sqlite3.Connection], list[Message]]:
+    async def _list(self, make: Callable[[list[Any]], T], page: Query, count: Query) -> tuple[list[T], int]:
+        rows, total = await self._client.call(LIST, [page, count])
+        return [make(entry) for entry in entries_of(rows)], entries_of(total)[0][0]
+
+    def _message_page(self, where: MessageFilter, limit: int, offset: int, newest_first: bool) -> Query:
         clauses = self._message_clauses(where) | {"order": "DESC" if newest_first else "ASC"}
-        parameters = {**_filter_parameters(where), "limit": limit, "offset": offset}
-        return self._list("messages", message_from, parameters, **clauses)
+        return self._query("messages", clauses, **_filter_values(where), limit=limit, offset=offset)
 
-    def _message_count(self, where: MessageFilter) -> Callable[[sqlite3.Connection], int]:
+    def _message_count(self, where: MessageFilter) -> Query:
         if where == MessageFilter():  # seq has no gaps, so that the last one is also their number
-            return self._number("last_seq", {})
-        return self._number("count_messages", _filter_parameters(where), **self._message_clauses(where))
+            return self._query("last_seq")
+        return self._query("count_messages", self._message_clauses(where), **_filter_values(where))
 
     def _message_clauses(self, where: MessageFilter) -> dict[str, str]:
-        conditions = [f"where_{name}" for name, value in where._asdict().items() if value not in (None, ())]
         index = "INDEXED BY messages_by_thread" if where.threads else ""
-        return {"where": self._conditions(conditions), "index": index}
+        return {"where": self._conditions("message", _filter_values(where)), "index": index}
 
-    def _conditions(self, names: list[str]) -> str:
-        return " AND ".join(self._reads[name] for name in names) or "true"
+    def _conditions(self, prefix: str, names: Mapping[str, Any]) -> str:
+        return " AND ".join(self._reads[f"{prefix}_where_{name}"] for name in names) or "true"
 
-    def _list(
-        self, name: str, make: Callable[[list[Any]], T], parameters: Mapping[str, Any], **clauses: str
-    ) -> Callable[[sqlite3.Connection], list[T]]:
-        query = self._query(name, clauses)
-        return lambda connection: [make(entry) for entry in read_entries(connection, query, parameters)]
-
-    def _number(self, name: str, parameters: Mapping[str, Any], **clauses: str) -> Callable[[sqlite3.Connection], int]:
-        query = self._query(name, clauses)
-        return lambda connection: read_number(connection, query, parameters)
-
-    def _query(self, name: str, clauses: Mapping[str, str]) -> str:
+    def _query(self, name: str, clauses: Mapping[str, str] | None = None, /, **values: Any) -> Query:
         fields = {"message": self._reads["message"], "thread": self._reads["thread"]}
-        return self._reads[name].format(**fields, **clauses)
+        return self._reads[name].format(**fields, **(clauses or {})), values
 
 
-def _write(connection: sqlite3.Connection, statements: list[Statement]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    for text, parameters in statements:
-        connection.execute(text, parameters)
-    connection.execute("COMMIT")
-
-
-def _filter_parameters(where: MessageFilter) -> dict[str, Any]:
-    lists = {name: _json(getattr(where, name)) for name in ("agents", "threads", "payload_types")}
-    return where._asdict() | lists
+def _filter_values(where: MessageFilter) -> dict[str, Any]:
+    """The conditions that count; lists as JSON."""
+    values = {name: value for name, value in where._asdict().items() if value not in (None, ())}
+    return {name: _json(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _json(values: list[str] | tuple[str, ...]) -> str:

@@ -1,9 +1,7 @@
-"""Reading from SQLite: all rows of a query as one text, and the values made of them."""
+"""Values made of what sqlite_server.py reads: JSON arrays, joined by commas."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -13,22 +11,9 @@ from organism.storage.base import Pending
 from organism.threads import Thread, Todo
 
 
-def read_entries(connection: sqlite3.Connection, query: str, parameters: Mapping[str, Any]) -> list[list[Any]]:
-    """The rows of `query`, whose one column `entry` is a JSON array.
-
-    They are fetched as one text, because sqlite3 takes the GIL again after every row: 4,096 rows beside a busy event
-    loop would wait for it 4,096 times.
-    """
-    try:
-        (joined,) = connection.execute(f"SELECT group_concat(entry) FROM ({query})", parameters).fetchone()
-    except sqlite3.DataError:  # more than SQLite's 1 GB in one value: slower then, but right
-        return [orjson.loads(entry) for (entry,) in connection.execute(query, parameters)]
-    return orjson.loads(f"[{joined}]") if joined else []
-
-
-def read_number(connection: sqlite3.Connection, query: str, parameters: Mapping[str, Any]) -> int:
-    """The number that is the only entry of `query`."""
-    return read_entries(connection, query, parameters)[0][0]
+def entries_of(joined: str) -> list[Any]:
+    """The rows of one query: a list of their values each."""
+    return orjson.loads(f"[{joined}]")
 
 
 def message_from(entry: list[Any]) -> Message:

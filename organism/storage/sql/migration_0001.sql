@@ -63,3 +63,7 @@ CREATE TABLE settings (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- One row: the number of the last commit, so that one whose answer was lost can be told from one that was not made.
+CREATE TABLE progress (commits INTEGER NOT NULL);
+INSERT INTO progress (commits) VALUES (0);

@@ -1,4 +1,4 @@
--- Each read answers rows of one column, a JSON array; sqlite_rows.py joins them to one text (see there why).
+-- Each read answers rows of one column, a JSON array; sqlite_server.py joins them to one text (see there why).
 -- {message} becomes the fields of a message, {where} the conditions that hold, {order} ASC or DESC.
 
 -- name: message
@@ -7,6 +7,9 @@ m.fate
 
 -- name: last_seq
 SELECT json_array(coalesce(max(seq), 0)) AS entry FROM messages
+
+-- name: commits
+SELECT json_array(commits) AS entry FROM progress
 
 -- name: queue_sizes
 SELECT json_array(recipient, count(*)) AS entry FROM queued GROUP BY recipient
@@ -36,25 +39,25 @@ WHERE {where} ORDER BY m.seq {order} LIMIT :limit OFFSET :offset
 -- name: count_messages
 SELECT json_array(count(*)) AS entry FROM messages AS m {index} WHERE {where}
 
--- name: where_agents
+-- name: message_where_agents
 (m.sender IN (SELECT value FROM json_each(:agents)) OR m.recipient IN (SELECT value FROM json_each(:agents)))
 
--- name: where_threads
+-- name: message_where_threads
 m.thread_id IN (SELECT value FROM json_each(:threads))
 
--- name: where_payload_types
+-- name: message_where_payload_types
 m.payload_type IN (SELECT value FROM json_each(:payload_types))
 
--- name: where_after_seq
+-- name: message_where_after_seq
 m.seq > :after_seq
 
--- name: where_until_seq
+-- name: message_where_until_seq
 m.seq <= :until_seq
 
--- name: where_since_ms
+-- name: message_where_since_ms
 m.timestamp_ms >= :since_ms
 
--- name: where_fate
+-- name: message_where_fate
 m.fate = :fate
 
 -- name: threads_by_id
@@ -70,13 +73,13 @@ SELECT json_array({thread}) AS entry FROM threads AS t WHERE {where} ORDER BY t.
 -- name: count_threads
 SELECT json_array(count(*)) AS entry FROM threads AS t WHERE {where}
 
--- name: where_thread_status
+-- name: thread_where_status
 t.status = :status
 
--- name: where_thread_agent
+-- name: thread_where_agent
 EXISTS (SELECT 1 FROM json_each(t.participants) WHERE value = :agent)
 
--- name: where_thread_since_ms
+-- name: thread_where_since_ms
 t.last_activity_ms >= :since_ms
 
 -- name: dead_letters

@@ -1,5 +1,5 @@
 -- Statements of a commit. Each takes many rows at once: {rows} becomes (?, ?), (?, ?), … and rows of zeros only
--- fill the statement up to a size that is prepared already (see sqlite_batch.py). 0 stands for NULL in text columns.
+-- fill the statement up to a size that is prepared already (see sqlite_server.py). 0 stands for NULL in text columns.
 
 -- name: messages
 INSERT INTO messages (seq, id, thread_id, slot_index, sender, recipient, payload_type, payload, timestamp_ms, callers, fate)
