@@ -32,6 +32,7 @@ _SECRET_WORDS = {
 _SECRET_PAIRS = {
     (kind, key) for kind in ("api", "access", "private", "signing", "encryption") for key in ("key", "keys")
 }
+_COUNT_WORDS = {"max", "min", "count", "limit", "per", "input", "output", "total", "used"}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -64,9 +65,10 @@ def names_a_secret(key: str) -> bool:
 
 
 def _names_a_token(key: str) -> bool:
-    """Tokens are secrets as text and a count as a number (`max_tokens`), so they are asked for apart."""
+    """Tokens are secrets as text and counts as numbers (`max_tokens`), so they are asked for apart."""
     words = [word.lower() for word in _WORDS.findall(key)]
-    return bool(words) and words[-1] != "env" and not {"token", "tokens"}.isdisjoint(words)
+    is_count = not _COUNT_WORDS.isdisjoint(words)
+    return not {"token", "tokens"}.isdisjoint(words) and not is_count and words[-1] != "env"
 
 
 def _masked_key(key: Any) -> Any:

@@ -51,7 +51,7 @@ def parse_yaml(text: str, file: str) -> YamlSource:
     try:
         _check_depth(text, file)
         root = yaml.compose(text, _loader())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeError) as error:
         raise _syntax_error(text, file, error) from error
     return _source(root, file)
 
@@ -172,7 +172,7 @@ def _child(node: yaml.Node, part: int | str) -> tuple[int, yaml.Node] | None:
     return None
 
 
-def _syntax_error(text: str, file: str, error: yaml.YAMLError) -> ConfigError:
+def _syntax_error(text: str, file: str, error: Exception) -> ConfigError:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line = None if mark is None else mark.line + 1
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
