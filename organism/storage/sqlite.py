@@ -52,6 +52,7 @@ class SqliteStorage:
         self._open_client: SqliteClient | None = None
         self._last_seq = 0
         self._commits = 0
+        self._unsure = True
 
     @property
     def pid(self) -> int | None:
@@ -66,13 +67,11 @@ class SqliteStorage:
             raise StorageUnavailable(f"{self.path}: {error}") from error
         self._open_client = SqliteClient(self.path, self._setup(), self._lock.descriptor)
         try:
-            await self._client.call(WRITE, None)  # brings the schema up to date
-            totals = await self.totals()
-            self._last_seq, self._commits = totals.last_seq, await self._commits_made()
+            await self._take_stock()
+            return await self.totals()
         except BaseException:
             await self.close()
             raise
-        return totals
 
     async def close(self) -> None:
         client, self._open_client = self._open_client, None
@@ -81,16 +80,22 @@ class SqliteStorage:
         self._lock.release()
 
     async def commit(self, commit: Commit) -> None:
-        check_continues(commit.messages, self._last_seq)
         tables = tables_of(commit)  # before the first await: threads change while they are written
-        last_seq = self._last_seq + len(commit.messages)
+        if self._unsure:
+            await self._take_stock()
+        check_continues(commit.messages, self._last_seq)
+        number, last_seq = self._commits + 1, self._last_seq + len(commit.messages)
+        self._unsure = True  # until an answer says whether it was written; the caller may also be cancelled meanwhile
         try:
-            await self._client.call(WRITE, (self._commits + 1, tables))
+            await self._client.call(WRITE, (number, tables))
         except ProcessEnded:
-            if await self._commits_made() == self._commits:
+            await self._take_stock()
+            if self._commits != number:
                 raise
-        self._commits += 1
-        self._last_seq = last_seq
+        except StorageError:
+            self._unsure = False
+            raise
+        self._commits, self._last_seq, self._unsure = number, last_seq, False
 
     async def totals(self) -> Totals:
         queries = [(self._reads[name], {}) for name in ("last_seq", "queue_sizes", "active_threads", "settings")]
@@ -142,9 +147,11 @@ class SqliteStorage:
         pragmas = {**WRITER_PRAGMAS, **self._pragmas}
         return Setup(uri, pragmas, READER_PRAGMAS, load_migrations(), load_statements("writes.sql"))
 
-    async def _commits_made(self) -> int:
-        (answer,) = await self._client.call(READ, [self._query("commits")])
-        return entries_of(answer)[0][0]
+    async def _take_stock(self) -> None:
+        """Learns where the file stands; opens it, and makes it or brings its schema up to date, where necessary."""
+        await self._client.call(WRITE, None)  # comes back when all before it is written or failed
+        commits, last_seq = await self._client.call(READ, [self._query("commits"), self._query("last_seq")])
+        self._commits, self._last_seq, self._unsure = entries_of(commits)[0][0], entries_of(last_seq)[0][0], False
 
     async def _read(self, make: Callable[[list[Any]], T], query: Query) -> list[T]:
         (answer,) = await self._client.call(READ, [query])
