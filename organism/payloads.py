@@ -72,9 +72,9 @@ class PayloadType:
         Raises:
             InvalidPayload: a field holds what it must not (a dataclass does not check when it is made).
         """
-        if self._may_hold_floats:
-            self._refuse_non_finite(payload)
         try:
+            if self._may_hold_floats:
+                self._refuse_non_finite(payload)
             return self._serialize(payload)
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise InvalidPayload(self.agent, self.name, (("", _first_line(error)),)) from error
@@ -109,9 +109,11 @@ def _adapter(python_type: type) -> TypeAdapter[Any]:
         # pydantic's own way to configure a plain dataclass; dataclasses in its fields inherit it.
         with_config(ConfigDict(extra="forbid"))(python_type)
     try:
-        return TypeAdapter(python_type)
+        adapter = TypeAdapter(python_type)
+        adapter.rebuild(raise_errors=True)  # names what is undefined; does nothing when all is defined
     except (PydanticUserError, NameError) as error:
         raise TypeError(f"{python_type.__qualname__} cannot be validated: {_first_line(error)}") from error
+    return adapter
 
 
 def _serialize_options(python_type: type) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def xml_to_json(xml: bytes, payload_type: PayloadType, max_bytes: int = MAX_XML_
         value = read_element(form.shapes, form.shapes.root, root)
     except Misfit as error:
         raise _invalid(payload_type, error.path, error.text) from error
+    except RecursionError as error:
+        raise _invalid(payload_type, "", "is nested too deep") from error
     return to_json(value)
 
 
@@ -67,6 +69,8 @@ def json_to_xml(data: bytes, payload_type: PayloadType) -> bytes:
         raise _invalid(payload_type, error.path, error.text) from error
     except ValueError as error:
         raise _invalid(payload_type, "", str(error)) from error
+    except RecursionError as error:
+        raise _invalid(payload_type, "", "is nested too deep") from error
     return etree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 

@@ -5,6 +5,7 @@ import decimal
 import enum
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -260,3 +261,18 @@ def test_a_key_that_stands_twice_is_refused():
 def test_json_of_another_class_does_not_become_xml(data):
     with pytest.raises(InvalidPayload):
         json_to_xml(data, GREETING)
+
+
+@pytest.mark.parametrize("levels", [50, 100, 10_000])
+def test_deep_nesting_is_read_or_refused(levels):
+    deep = b"<array><item>" * levels + b"<null/>" + b"</item></array>" * levels
+    xml = b"<Order><text/><anything>" + deep + b"</anything></Order>"
+    if levels == 50:
+        assert xml_to_json(xml, ORDER).count(b"[") == levels
+    else:
+        _read_or_refuse(xml)
+
+
+def _read_or_refuse(xml: bytes) -> None:
+    with suppress(InvalidPayload):
+        xml_to_json(xml, ORDER)
