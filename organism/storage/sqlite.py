@@ -17,7 +17,7 @@ from organism.storage.sql_files import load_migrations, load_statements
 from organism.storage.sqlite_batch import tables_of
 from organism.storage.sqlite_client import ProcessEnded, SqliteClient
 from organism.storage.sqlite_rows import dead_letter_from, entries_of, message_from, pending_from, thread_from
-from organism.storage.sqlite_server import LIST, READ, WRITE, Setup
+from organism.storage.sqlite_server import LIST, READ, WRITE, Setup, Table
 from organism.threads import Thread
 
 T = TypeVar("T")
@@ -87,19 +87,15 @@ class SqliteStorage:
         number, last_seq = self._commits + 1, self._last_seq + len(commit.messages)
         self._unsure = True  # until an answer says whether it was written; the caller may also be cancelled meanwhile
         try:
-            await self._client.call(WRITE, (number, tables))
-        except ProcessEnded:
-            await self._take_stock()
-            if self._commits != number:
-                raise
-        except StorageError:
-            self._unsure = False
+            await self._write(number, tables)
+        except StorageError as error:
+            self._unsure = isinstance(error, ProcessEnded)
             raise
         self._commits, self._last_seq, self._unsure = number, last_seq, False
 
     async def totals(self) -> Totals:
         queries = [(self._reads[name], {}) for name in ("last_seq", "queue_sizes", "active_threads", "settings")]
-        last_seq, queue_sizes, active_threads, settings = map(entries_of, await self._client.call(READ, queries))
+        last_seq, queue_sizes, active_threads, settings = map(entries_of, await self._ask(READ, queries))
         return Totals(last_seq[0][0], dict(queue_sizes), active_threads[0][0], dict(settings))
 
     async def queued(self, recipient: str, after_seq: int, limit: int) -> list[Pending]:
@@ -126,7 +122,9 @@ class SqliteStorage:
         return await self._list(message_from, page, self._message_count(where))
 
     async def message_page(self, where: MessageFilter, limit: int) -> list[Message]:
-        return await self._read(message_from, self._message_page(where, limit, offset=0, newest_first=False))
+        may_be_long = (where.agents or where.payload_types or where.since_ms is not None) and not where.threads
+        page = self._message_page(where, limit, offset=0, newest_first=False)
+        return await self._read(message_from, page, LIST if may_be_long else READ)
 
     async def dead_letters(self, agent: str | None, limit: int, offset: int) -> tuple[list[DeadLetter], int]:
         page = self._query("dead_letters", agent=agent, limit=limit, offset=offset)
@@ -147,18 +145,32 @@ class SqliteStorage:
         pragmas = {**WRITER_PRAGMAS, **self._pragmas}
         return Setup(uri, pragmas, READER_PRAGMAS, load_migrations(), load_statements("writes.sql"))
 
+    async def _write(self, number: int, tables: list[Table]) -> None:
+        try:
+            await self._client.call(WRITE, (number, tables))
+        except ProcessEnded:  # before or after it was written?
+            await self._take_stock()
+            if self._commits != number:
+                await self._client.call(WRITE, (number, tables))
+
+    async def _ask(self, kind: int, queries: list[Query]) -> list[str]:
+        try:
+            return await self._client.call(kind, queries)
+        except ProcessEnded:
+            return await self._client.call(kind, queries)
+
     async def _take_stock(self) -> None:
         """Learns where the file stands; opens it, and makes it or brings its schema up to date, where necessary."""
         await self._client.call(WRITE, None)  # comes back when all before it is written or failed
-        commits, last_seq = await self._client.call(READ, [self._query("commits"), self._query("last_seq")])
+        commits, last_seq = await self._ask(READ, [self._query("commits"), self._query("last_seq")])
         self._commits, self._last_seq, self._unsure = entries_of(commits)[0][0], entries_of(last_seq)[0][0], False
 
-    async def _read(self, make: Callable[[list[Any]], T], query: Query) -> list[T]:
-        (answer,) = await self._client.call(READ, [query])
+    async def _read(self, make: Callable[[list[Any]], T], query: Query, kind: int = READ) -> list[T]:
+        (answer,) = await self._ask(kind, [query])
         return [make(entry) for entry in entries_of(answer)]
 
     async def _list(self, make: Callable[[list[Any]], T], page: Query, count: Query) -> tuple[list[T], int]:
-        rows, total = await self._client.call(LIST, [page, count])
+        rows, total = await self._ask(LIST, [page, count])
         return [make(entry) for entry in entries_of(rows)], entries_of(total)[0][0]
 
     def _message_page(self, where: MessageFilter, limit: int, offset: int, newest_first: bool) -> Query:
