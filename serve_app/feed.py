@@ -105,9 +105,11 @@ class Feed:
             await self._apply(batch)
 
     async def _next_batch(self) -> EventBatch:
+        # After a failure the first answer must come at once: it shows that the organism is back.
+        wait_s = POLL_S if self._live.reachable else 0.0
         try:
-            async with asyncio.timeout(POLL_S + LATE_S):
-                return await self._organism.events(self._incarnation, self._cursor, POLL_S)
+            async with asyncio.timeout(wait_s + LATE_S):
+                return await self._organism.events(self._incarnation, self._cursor, wait_s)
         except TimeoutError:
             raise OrganismUnreachable("the event feed got no answer") from None
 

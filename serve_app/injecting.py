@@ -69,7 +69,8 @@ def inject_of(message: NewMessage, classes: PayloadClasses, live: Live) -> Injec
 def inject_of_xml(body: bytes, to: str, thread_id: str | None, classes: PayloadClasses, live: Live) -> Inject:
     """Raises: AgentNotFound, InvalidPayload, BodyTooLarge."""
     payload_type = classes.of(to)
-    return _checked(xml_to_json(body, payload_type), to, thread_id, payload_type, live)
+    content = xml_to_json(body, payload_type, live.limits.max_body_bytes)
+    return _checked(content, to, thread_id, payload_type, live)
 
 
 def _checked(content: bytes, to: str, thread_id: str | None, payload_type: PayloadType, live: Live) -> Inject:

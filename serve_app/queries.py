@@ -95,10 +95,12 @@ class DeadLetterQuery(ListQuery):
 
 
 class InjectQuery(BaseModel):
+    """Where an XML body goes; a JSON body says so itself."""
+
     model_config = ConfigDict(extra="forbid")
 
-    to: Named | None = Field(default=None, description="for an XML body: the agent", examples=["greeter"])
-    thread_id: Named | None = Field(default=None, description="for an XML body: an existing thread")
+    to: Named | None = Field(default=None, description="only read for an XML body: the agent", examples=["greeter"])
+    thread_id: Named | None = Field(default=None, description="only read for an XML body: an existing thread")
 
 
 async def no_parameters(request: Request) -> None:

@@ -47,16 +47,14 @@ async def inject(request: Request, query: Annotated[InjectQuery, Query()], repli
     if media_type in ("application/xml", "text/xml"):
         message = await _xml_inject(request, query, replica)
     elif media_type == "application/json" or media_type.endswith("+json"):
-        message = await _json_inject(request, query, replica)
+        message = await _json_inject(request, replica)
     else:
         raise UnsupportedMediaType(media_type)
     accepted = await replica.inlet.submit(message)
     return json_of(accepted._asdict())
 
 
-async def _json_inject(request: Request, query: InjectQuery, replica: Replica) -> Inject:
-    if query.to or query.thread_id:
-        raise InvalidRequest((("to", "belongs in the body when the body is JSON"),))
+async def _json_inject(request: Request, replica: Replica) -> Inject:
     body = await read_body(request, replica.live.limits.max_body_bytes)
     return inject_of(parse_message(parse_object(body)), replica.classes, replica.live)
 

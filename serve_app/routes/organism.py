@@ -15,7 +15,7 @@ router = APIRouter(prefix="/organism", tags=["organism"], dependencies=[Depends(
 YAML_OR_JSON = {
     "description": "YAML, or JSON when the Accept header asks for it; secrets are masked",
     "content": {
-        "application/yaml": {"schema": {"type": "string"}},
+        "application/yaml": {"schema": {"type": "object"}},
         "application/json": {"schema": {"type": "object"}},
     },
 }

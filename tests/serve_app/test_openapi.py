@@ -1,0 +1,64 @@
+"""What the OpenAPI document promises, asked of a real organism by schemathesis."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import schemathesis
+from conftest import served
+from fake_organism import HELLO, FakeOrganism
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from organism.runtime import open_runtime
+from serve_app.app import build_app
+
+
+@contextmanager
+def served_hello(folder: Path) -> Iterator[str]:
+    """The hello organism behind a real server in a thread of its own; gives the base URL."""
+    started, over = threading.Event(), threading.Event()
+    addresses: list[str] = []
+
+    async def serve() -> None:
+        async with open_runtime(folder / "organism.yaml") as organism, served(organism) as address:
+            addresses.append(address)
+            started.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield f"http://{addresses[0]}"
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("hello")
+    shutil.copytree(HELLO, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    with served_hello(folder) as url:
+        yield url
+
+
+# Stopping would end the test; a reload of a thousand requests would only be slow.
+DOCUMENT = build_app(FakeOrganism()).openapi()
+schema = schemathesis.openapi.from_dict(DOCUMENT).exclude(path_regex="/organism/(stop|reload)$")
+
+
+@pytest.mark.filterwarnings("default")
+@schema.parametrize()
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_as_documented_and_none_is_a_5xx(case, api):
+    # A document cannot say that the agent named in one place decides what fits in another, so that
+    # what is valid by the document may be refused.
+    case.call_and_validate(base_url=api, excluded_checks=[positive_data_acceptance])
