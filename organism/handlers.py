@@ -83,12 +83,13 @@ class Context:
 
     `state` is a dict of JSON values that this listener keeps for this thread: changes are stored together with the
     handler's outputs, or not at all. `message_id` is the same when a message is delivered again after a crash, so
-    it can serve as an idempotency key towards the outside. `todos` are this listener's watchers in this thread.
+    it can serve as an idempotency key towards the outside. `todos` are this listener's watchers in this thread,
+    `tokens` what its model calls in this thread have used so far.
     """
 
     __slots__ = (
         "_services", "_slot_index", "added_todos", "closed_todos", "is_self_call", "message_id", "own_name", "sender",
-        "state", "thread_id", "todos",
+        "state", "thread_id", "todos", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +102,7 @@ class Context:
         own_name: str,
         state: dict[str, Any],
         todos: list[Todo],
+        tokens: int = 0,
     ) -> None:
         self._services = services
         self._slot_index = slot_index
@@ -111,6 +113,7 @@ class Context:
         self.is_self_call = sender == own_name
         self.state = state
         self.todos = todos
+        self.tokens = tokens
         self.added_todos: list[Todo] = []
         self.closed_todos: list[str] = []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, NewType
 
 import orjson
@@ -19,7 +21,7 @@ class Message(NamedTuple):
     """One entry of the log. A named tuple, because a million of them are made, pickled and inserted as rows.
 
     `seq` counts 1, 2, 3… over the whole log; `slot_index` counts 0, 1, 2… within the thread.
-    `callers` is the call chain up to and including the sender, names joined by `/`; only the pump reads it.
+    `callers` is the recipient's call chain, names joined by `/`: a Reply goes to the last; only the pump reads it.
     `fate` is None, or why the message will not be handled: `dropped` (its thread was killed) or `dead`.
     """
 
@@ -93,7 +95,16 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
 def iso_timestamp(milliseconds: int) -> str:
     """Milliseconds since the epoch as `2024-01-15T10:30:01.123Z`."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
+    return f"{_iso_seconds(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=256)  # a busy second is formatted once, not once a message
+def _iso_seconds(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,106 @@
+"""A cell: hosts listeners, runs their handlers, reports what became of each message. Plain asyncio.
+
+It starts what it is given at once: how much that is, and in what order, is the pump's business. What it was given
+twice (a pump that came back delivers all that is not done) it does once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from organism.bundle import unpack
+from organism.handlers import Completion, Context
+from organism.completer import Completer
+from organism.loading import load_listener
+from organism.reporter import Reporter
+from organism.seat import Seat
+from organism.wire import Attached, CellSpec, Delivery, PumpLink
+
+TIMEOUT_RESOLUTION_S = 0.05
+
+
+class Cell:
+    """Runs the handlers of `spec.listeners`.
+
+    Constructing it imports user code: raises HandlerNotLoaded when that fails.
+    """
+
+    def __init__(self, spec: CellSpec, pump: PumpLink) -> None:
+        self.spec = spec
+        folder = unpack(spec.bundle, spec.bundle_digest)
+        self._completer = Completer(spec, folder)
+        self._seats = {
+            each.name: Seat(each, load_listener(each, folder), spec, pump.history, self._complete)
+            for each in spec.listeners
+        }
+        self._reporter = Reporter(spec.incarnation, pump)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._watchman: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Cell({self.spec.name})"
+
+    def start(self) -> None:
+        """Begins to report and to watch timeouts; wants a running event loop."""
+        self._reporter.start()
+        self._watchman = asyncio.create_task(self._watch_timeouts(), name="timeouts")
+
+    async def close(self) -> None:
+        """Cancels what runs: it stays undone in the log and is delivered again some day."""
+        tasks = [*self._tasks.values()]
+        if self._watchman is not None:
+            tasks.append(self._watchman)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._reporter.close()
+        await self._completer.close()
+
+    def attach(self) -> Attached:
+        accepts = {name: seat.accepts for name, seat in self._seats.items()}
+        return Attached(self.spec.incarnation, self.spec.definition, accepts, os.getpid())
+
+    def deliver(self, batch: list[Delivery]) -> None:
+        """Starts the handlers of all messages that are not here already."""
+        tasks = self._tasks
+        unreported = self._reporter.unreported
+        for delivery in batch:
+            message = delivery.message
+            if message.seq not in tasks and message.seq not in unreported:
+                tasks[message.seq] = asyncio.create_task(self._handle(self._seats[message.recipient], delivery))
+
+    def cancel(self, seqs: list[int]) -> None:
+        """Cancels handlers whose thread was killed; nothing is reported of them."""
+        for seq in seqs:
+            task = self._tasks.get(seq)
+            if task is not None:
+                task.cancel()
+
+    async def _handle(self, seat: Seat, delivery: Delivery) -> None:
+        try:
+            outcome = await seat.handle(delivery)
+        finally:
+            mine = self._tasks.pop(delivery.message.seq, None)
+        if mine is not None:  # else it was abandoned after its timeout, and reported without this
+            self._reporter.add(outcome)
+
+    async def _complete(self, seat: Seat, context: Context, message: str, options: dict[str, Any]) -> Completion:
+        self._reporter.wait_for_model(seat.listener.name, +1)
+        try:
+            return await self._completer.complete(seat.listener, context, message, options)
+        finally:
+            self._reporter.wait_for_model(seat.listener.name, -1)
+
+    async def _watch_timeouts(self) -> None:
+        """One task looks after all deadlines: a timer for each message would cost more than most handlers."""
+        while True:
+            await asyncio.sleep(TIMEOUT_RESOLUTION_S)
+            now_s = time.monotonic()
+            for seat in self._seats.values():
+                self.cancel(seat.overdue(now_s))
+                for outcome in seat.abandoned(now_s):
+                    if self._tasks.pop(outcome.seq, None) is not None:
+                        self._reporter.add(outcome)

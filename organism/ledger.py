@@ -1,0 +1,283 @@
+"""The bookkeeping of the pump: turns injects and outcomes into one Commit, and into what follows from it. No I/O.
+
+A group is opened, filled, and closed; when its commit fails it is rolled back, and nothing has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import orjson
+
+from organism.config import Limits
+from organism.errors import AgentNotFound, OrganismError, ThreadFull, ThreadKilled, ThreadNotFound
+from organism.messages import CONSOLE, Accepted, DeadLetter, Inject, Message, iso_timestamp, new_id, now_ms
+from organism.ref import Event
+from organism.router import SYSTEM_ERROR, Breach, Router
+from organism.storage.base import Commit
+from organism.threads import Thread
+from organism.window import InFlight
+from organism.wire import Outcome, Output
+
+CACHED_THREADS = 20_000
+
+ROUTING_ERROR = orjson.dumps(
+    {
+        "code": "routing",
+        "message": "Message could not be delivered. Please verify your target and try again.",
+        "retry_allowed": True,
+    }
+)
+"""All that a sender learns of a breach: its text is upstream's."""
+
+
+@dataclass(slots=True)
+class Group:
+    """A commit and what is to be done once it is durable: `routed` go to their windows, `events` to the clients."""
+
+    now_ms: int
+    commit: Commit = field(default_factory=Commit)
+    routed: list[Message] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    touched: dict[str, Thread] = field(default_factory=dict)
+    was_active: dict[str, bool] = field(default_factory=dict)
+    joining: dict[str, int] = field(default_factory=dict)
+
+
+class _Before(NamedTuple):
+    last_seq: int
+    active_threads: int
+
+
+class Ledger:
+    """Knows the log's end and the threads at work.
+
+    threads: a cache by id; `missing()` says which to load into it before a group is filled.
+    """
+
+    def __init__(self, router: Router, limits: Limits, last_seq: int, active_threads: int) -> None:
+        self.router = router
+        self.limits = limits
+        self.last_seq = last_seq
+        self.active_threads = active_threads
+        self.threads: dict[str, Thread] = {}
+        self._group = Group(0)
+        self._before = _Before(last_seq, active_threads)
+
+    @property
+    def now_ms(self) -> int:
+        """The moment of the present or last group."""
+        return self._group.now_ms
+
+    def joining(self, recipient: str) -> int:
+        """How many messages of the open group are for this listener."""
+        return self._group.joining.get(recipient, 0)
+
+    def missing(self, thread_ids: Iterable[str]) -> list[str]:
+        return [each for each in set(thread_ids) if each not in self.threads]
+
+    def open_group(self) -> None:
+        self._group = Group(now_ms())
+        self._before = _Before(self.last_seq, self.active_threads)
+
+    def close_group(self) -> Group:
+        """Ends the group: decides which threads are completed, and hands out what is to be committed."""
+        group = self._group
+        for thread in group.touched.values():
+            self._conclude(thread, group)
+        group.commit.threads = list(group.touched.values())
+        return group
+
+    def roll_back(self) -> None:
+        """The commit failed: forgets what the group changed."""
+        for thread_id in self._group.touched:
+            self.threads.pop(thread_id, None)
+        self.last_seq, self.active_threads = self._before
+
+    def trim(self) -> None:
+        """Keeps the cache bounded. Only between groups: what is evicted is in the storage as it is here."""
+        excess = len(self.threads) - CACHED_THREADS
+        if excess > 0:
+            for thread_id in list(self.threads)[:excess]:
+                del self.threads[thread_id]
+
+    def accept(self, inject: Inject) -> Accepted | OrganismError:
+        """Adds a message from outside; an error instead of it says why not."""
+        if not self.router.knows(inject.recipient):
+            return AgentNotFound(inject.recipient)
+        if inject.thread_id is None:
+            thread = self._new_thread(CONSOLE, inject.recipient)
+        else:
+            found = self.threads.get(inject.thread_id)
+            if found is None:
+                return ThreadNotFound(inject.thread_id)
+            if found.status == "killed":
+                return ThreadKilled(found.id)
+            if found.message_count >= self.limits.max_slots_per_thread:
+                return ThreadFull(found.id, self.limits.max_slots_per_thread)
+            thread = found
+            self._touch(thread)
+            self._activate(thread)
+        message = self._append(thread, CONSOLE, inject.recipient, inject.payload_type, inject.payload, CONSOLE)
+        self._queue(thread, message)
+        joining = self._group.joining
+        joining[inject.recipient] = joining.get(inject.recipient, 0) + 1
+        return Accepted(thread.id, message.id, message.seq)
+
+    def settle(self, message: Message, outcome: Outcome) -> None:
+        """Marks a message done and adds what its handler sent, or makes it a dead letter."""
+        if outcome.status == "failed":
+            self.bury(message, outcome.error or "failed", outcome.attempts)
+            return
+        thread = self.threads[message.thread_id]
+        self._touch(thread)
+        self._group.commit.done.append((message.recipient, message.seq))
+        thread.pending -= 1
+        self._remember(thread, message.recipient, outcome)
+        for output in outcome.outputs:
+            self._send(thread, message, output)
+
+    def bury(self, message: Message, reason: str, attempts: int) -> None:
+        """Makes a waiting message a dead letter and its thread one with an error."""
+        thread = self.threads[message.thread_id]
+        group = self._group
+        self._touch(thread)
+        group.commit.done.append((message.recipient, message.seq))
+        group.commit.dead.append(DeadLetter(message, reason, attempts, group.now_ms))
+        thread.pending -= 1
+        self._deactivate(thread, "error")
+        thread.error = f"{message.recipient}: {reason}"
+        self.report_error(message, reason)
+
+    def revive(self, message: Message) -> None:
+        """Queues a dead letter again."""
+        thread = self.threads[message.thread_id]
+        self._touch(thread)
+        self._group.commit.requeued.append(message.seq)
+        self._group.commit.queued.append((message.recipient, message.seq))
+        thread.pending += 1
+        self._activate(thread)
+
+    def kill(self, thread: Thread, waiting: list[Message]) -> None:
+        """Drops what waits in the thread; it takes nothing more."""
+        self._touch(thread)
+        commit = self._group.commit
+        commit.done.extend((message.recipient, message.seq) for message in waiting)
+        commit.dropped.extend(message.seq for message in waiting)
+        thread.pending = 0
+        self._deactivate(thread, "killed")
+
+    def note_deaths(self, entries: list[InFlight]) -> None:
+        """Stores how many cells have died with these messages."""
+        self._group.commit.deaths.extend(
+            (entry.message.recipient, entry.message.seq, entry.deaths) for entry in entries
+        )
+
+    def report_error(self, message: Message, error: str) -> None:
+        """Tells the operators."""
+        value = {
+            "thread_id": message.thread_id,
+            "agent": message.recipient,
+            "error": error,
+            "timestamp": iso_timestamp(self._group.now_ms),
+        }
+        self._group.events.append(Event("error", message.seq, value))
+
+    def _new_thread(self, *participants: str) -> Thread:
+        now = self._group.now_ms
+        thread = Thread(new_id(), now, now, participants=list(participants))
+        self.threads[thread.id] = thread
+        self._group.touched[thread.id] = thread
+        self.active_threads += 1
+        self._group.events.append(Event("thread_created", self.last_seq + 1, thread.to_api()))
+        return thread
+
+    def _touch(self, thread: Thread) -> None:
+        touched = self._group.touched
+        if thread.id not in touched:
+            touched[thread.id] = thread
+            self._group.was_active[thread.id] = thread.status == "active"
+        thread.last_activity_ms = self._group.now_ms
+
+    def _activate(self, thread: Thread) -> None:
+        if thread.status != "active":
+            thread.status = "active"
+            thread.error = None
+            self.active_threads += 1
+
+    def _deactivate(self, thread: Thread, status: str) -> None:
+        if thread.status == "active":
+            self.active_threads -= 1
+        thread.status = status  # type: ignore[assignment]
+
+    def _conclude(self, thread: Thread, group: Group) -> None:
+        if thread.pending == 0 and thread.status == "active":
+            self._deactivate(thread, "completed")
+        if group.was_active.get(thread.id, True) != (thread.status == "active"):
+            group.events.append(Event("thread_updated", self.last_seq, thread.to_api()))
+
+    def _remember(self, thread: Thread, listener: str, outcome: Outcome) -> None:
+        if outcome.state is not None:
+            thread.states[listener] = outcome.state
+        if outcome.tokens:
+            thread.tokens[listener] = thread.tokens.get(listener, 0) + outcome.tokens
+        if outcome.closed_todos:
+            thread.todos = [each for each in thread.todos if each.id not in outcome.closed_todos]
+        if outcome.added_todos:
+            thread.todos.extend(each for each in outcome.added_todos if each.id not in outcome.closed_todos)
+
+    def _send(self, thread: Thread, cause: Message, output: Output) -> None:
+        sender = cause.recipient
+        if thread.message_count >= self.limits.max_slots_per_thread:
+            self._refuse(
+                thread, cause, f"the thread holds {thread.message_count} messages (limits.max_slots_per_thread)"
+            )
+            return
+        targets = self.router.route(sender, cause.callers, output)
+        if isinstance(targets, Breach):
+            self._refuse(thread, cause, targets.reason)
+            return
+        for recipient, callers in targets:
+            message = self._append(thread, sender, recipient, output.payload_type, output.payload, callers)
+            if self.router.knows(recipient):
+                self._queue(thread, message)
+
+    def _refuse(self, thread: Thread, cause: Message, reason: str) -> None:
+        """A breach: a generic error to the sender, where it takes one; the details to the operators only."""
+        sender = cause.recipient
+        self.report_error(cause, reason)
+        message = self._append(thread, "system", sender, SYSTEM_ERROR, ROUTING_ERROR, cause.callers)
+        if cause.payload_type != SYSTEM_ERROR and self.router.accepts(sender, SYSTEM_ERROR):
+            self._queue(thread, message)
+
+    def _append(
+        self, thread: Thread, sender: str, recipient: str, payload_type: str, payload: bytes, callers: str
+    ) -> Message:
+        group = self._group
+        self.last_seq = seq = self.last_seq + 1
+        slot = thread.message_count
+        message = Message(
+            seq, new_id(), thread.id, slot, sender, recipient, payload_type, payload, group.now_ms, callers
+        )
+        thread.message_count = slot + 1
+        participants = thread.participants
+        if recipient not in participants:
+            participants.append(recipient)
+        if thread.todos:
+            _raise_todos(thread, sender, payload_type)
+        group.commit.messages.append(message)
+        group.events.append(Event("message", seq, message))
+        return message
+
+    def _queue(self, thread: Thread, message: Message) -> None:
+        thread.pending += 1
+        self._group.commit.queued.append((message.recipient, message.seq))
+        self._group.routed.append(message)
+
+
+def _raise_todos(thread: Thread, sender: str, payload_type: str) -> None:
+    for todo in thread.todos:
+        if todo.wait_for == payload_type and todo.from_listener in (None, sender):
+            todo.raised = True

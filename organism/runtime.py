@@ -1,0 +1,311 @@
+"""An organism at work: opens and wires its parts, answers its ref, closes them. No Ray here: see ray_actors.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from organism.agent import Agent
+from organism.config import OrganismConfig, StorageSection
+from organism.config_file import sanitized
+from organism.errors import AgentNotFound, DeadLetterNotFound, OrganismError, ThreadKilled, ThreadNotFound
+from organism.ledger import Ledger
+from organism.local_cells import LocalCells
+from organism.messages import Accepted, DeadLetter, Inject, Message, iso_timestamp, now_ms
+from organism.plan import CellPlan
+from organism.publisher import Publisher
+from organism.pump import Pump
+from organism.ref import EventBatch, Reloaded, Snapshot
+from organism.roster import Active, Roster, read_active, stored_active
+from organism.router import Router
+from organism.states import AgentStates
+from organism.storage.base import MessageFilter, Storage, ThreadFilter, Totals
+from organism.storage.memory import MemoryStorage
+from organism.storage.sqlite import SqliteStorage
+from organism.tasks import Tasks
+from organism.threads import Thread
+from organism.wire import CellHost, PumpLink
+
+logger = logging.getLogger(__name__)
+
+RECENT_THREADS = 100
+
+
+class Desk:
+    """What cells ask of the pump. Implements PumpLink."""
+
+    def __init__(self, pump: Pump, storage: Storage) -> None:
+        self._storage = storage
+        self.report = pump.report
+
+    async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message]:
+        """The thread's last `limit` messages up to slot `until_slot`, oldest first."""
+        where = MessageFilter(threads=(thread_id,))
+        found, _ = await self._storage.messages(where, min(limit, until_slot + 1), max(0, until_slot + 1 - limit))
+        return found
+
+
+class Runtime:
+    """The organism of one organism.yaml. Implements OrganismRef; `desk` is for its cells."""
+
+    def __init__(self, pump: Pump, desk: Desk, storage: Storage, roster: Roster, tasks: Tasks) -> None:
+        self.pump = pump
+        self.desk = desk
+        self._storage = storage
+        self._roster = roster
+        self._tasks = tasks
+        self._started_ms = now_ms()
+        self._reloading = asyncio.Lock()
+        self._stopped = asyncio.Event()
+
+    @property
+    def config(self) -> OrganismConfig:
+        return self._roster.active.config
+
+    async def open(self, totals: Totals, *, plans: list[CellPlan] | None) -> None:
+        """Starts to work; see Roster.open."""
+        self._tasks.spawn(self.pump.run(), "pump")
+        self._tasks.spawn(self.pump.states.run(), "agent states")
+        await self._roster.open(totals, plans=plans)
+
+    async def close(self) -> None:
+        """Ends the cells at once and closes the storage; what was not done is done after the next start."""
+        await self._tasks.close()
+        await self._roster.close()
+        await self._storage.close()
+
+    # OrganismRef: what everyone else asks
+
+    async def submit(self, injects: list[Inject]) -> list[Accepted | OrganismError]:
+        return await self.pump.submit(injects)
+
+    async def events(self, incarnation: str, cursor: int, timeout_s: float) -> EventBatch:
+        pump, publisher = self.pump, self.pump.publisher
+        if incarnation == publisher.incarnation:
+            await publisher.wait(cursor, timeout_s)
+        events, missed = publisher.since(incarnation, cursor)
+        ledger = pump.ledger
+        return EventBatch(
+            publisher.incarnation,
+            publisher.cursor,
+            events,
+            missed,
+            ledger.last_seq,
+            ledger.active_threads,
+            pump.status,
+        )
+
+    async def snapshot(self) -> Snapshot:
+        self.pump.publisher.watch()
+        return await self.pump.control(self._snapshot)
+
+    async def bundle(self) -> bytes:
+        return self._roster.active.organism.bundle.content
+
+    async def thread(self, thread_id: str) -> Thread:
+        found = await self._storage.threads_by_id([thread_id])
+        if thread_id not in found:
+            raise ThreadNotFound(thread_id)
+        return found[thread_id]
+
+    async def threads(self, where: ThreadFilter, limit: int, offset: int) -> tuple[list[Thread], int]:
+        return await self._storage.threads(where, limit, offset)
+
+    async def messages(
+        self, where: MessageFilter, limit: int, offset: int = 0, newest_first: bool = False
+    ) -> tuple[list[Message], int]:
+        return await self._storage.messages(where, limit, offset, newest_first)
+
+    async def message_page(self, where: MessageFilter, limit: int) -> list[Message]:
+        return await self._storage.message_page(where, limit)
+
+    async def dead_letters(self, agent: str | None, limit: int, offset: int) -> tuple[list[DeadLetter], int]:
+        return await self._storage.dead_letters(agent, limit, offset)
+
+    async def requeue(self, message_id: str) -> Message:
+        return await self.pump.control(lambda: self._requeue(message_id))
+
+    async def kill_thread(self, thread_id: str) -> Thread:
+        return await self.pump.control(lambda: self._kill_thread(thread_id))
+
+    async def pause(self, agent: str) -> dict[str, Any]:
+        return await self.pump.control(lambda: self._change(agent, self._roster.pause))
+
+    async def resume(self, agent: str) -> dict[str, Any]:
+        return await self.pump.control(lambda: self._change(agent, self._roster.resume))
+
+    async def reload(self) -> Reloaded:
+        async with self._reloading:
+            return await self._roster.reload()
+
+    async def stop(self) -> None:
+        if self.pump.status == "running":
+            self.pump.status = "stopping"
+            self._tasks.spawn(self._drain(), "drain")
+
+    async def wait_stopped(self) -> None:
+        """Returns when a stop has ended: nothing runs any more."""
+        await self._stopped.wait()
+
+    async def ping(self) -> None:
+        await self._storage.message_page(MessageFilter(after_seq=self.pump.ledger.last_seq), 1)
+
+    # Between commits
+
+    async def _snapshot(self) -> Snapshot:
+        pump = self.pump
+        threads, _ = await self._storage.threads(ThreadFilter(), RECENT_THREADS, 0)
+        active = self._roster.active
+        return Snapshot(
+            incarnation=pump.publisher.incarnation,
+            cursor=pump.publisher.cursor,
+            seq=pump.ledger.last_seq,
+            organism={
+                "name": self.config.organism.name,
+                "status": pump.status,
+                "uptime_seconds": (now_ms() - self._started_ms) // 1000,
+                "agent_count": len(pump.agents),
+                "active_threads": pump.ledger.active_threads,
+                "total_messages": pump.ledger.last_seq,
+                "started_at": iso_timestamp(self._started_ms),
+            },
+            agents=[agent.view() for agent in pump.agents.values()],
+            threads=[thread.to_api() for thread in threads],
+            config=sanitized(active.text),
+            bundle_digest=active.organism.bundle.digest,
+        )
+
+    async def _change(self, name: str, change: Callable[[str], Any]) -> dict[str, Any]:
+        agent = self._agent(name)
+        await change(name)
+        return agent.view()
+
+    def _agent(self, name: str) -> Agent:
+        agent = self.pump.agents.get(name)
+        if agent is None:
+            raise AgentNotFound(name)
+        return agent
+
+    async def _kill_thread(self, thread_id: str) -> Thread:
+        pump = self.pump
+        await pump.load_threads([thread_id])
+        thread = pump.ledger.threads.get(thread_id)
+        if thread is None:
+            raise ThreadNotFound(thread_id)
+        if thread.status == "killed":
+            return thread
+        waiting = [each.message for each in await self._storage.queued_in_thread(thread_id)]
+        await pump.commit(lambda: pump.ledger.kill(thread, waiting))
+        names = [message.recipient for message in waiting]
+        for name in set(names):
+            agent = pump.agents.get(name) or pump.retired.get(name)
+            if agent is not None:
+                agent.window.depth -= names.count(name)
+                await self._cancel(agent, thread_id)
+        pump.wake(set(names))
+        return thread
+
+    async def _cancel(self, agent: Agent, thread_id: str) -> None:
+        for entry in agent.window.drop_thread(thread_id):
+            keeper = self.pump.keepers.get(entry.incarnation)
+            self.pump.landed(entry)
+            if keeper is not None:
+                await keeper.cancel([entry.message.seq])
+
+    async def _requeue(self, message_id: str) -> Message:
+        letter = await self._storage.dead_letter(message_id)
+        if letter is None:
+            raise DeadLetterNotFound(message_id)
+        message = letter.message._replace(fate=None)
+        agent = self._agent(message.recipient)
+        pump = self.pump
+        await pump.load_threads([message.thread_id])
+        if pump.ledger.threads[message.thread_id].status == "killed":
+            raise ThreadKilled(message.thread_id)
+        await pump.commit(lambda: pump.ledger.revive(message))
+        agent.window.requeue(message)
+        pump.wake([agent.name])
+        return message
+
+    async def _drain(self) -> None:
+        await self._roster.drain(self.config.supervision.drain_timeout_s)
+        await self._roster.close()
+        self.pump.status = "stopped"
+        self._stopped.set()
+
+
+def open_storage(section: StorageSection, folder: Path) -> Storage:
+    """The provider that the configuration names, not opened yet; its path counts from the organism's folder."""
+    if section.provider == "memory":
+        return MemoryStorage()
+    return SqliteStorage(folder / section.path)
+
+
+async def start_runtime(
+    path: Path,
+    host: Callable[[PumpLink], CellHost] = LocalCells,
+    *,
+    storage: Storage | None = None,
+    resume: bool = False,
+    on_failure: Callable[[BaseException], None] | None = None,
+) -> Runtime:
+    """Starts the organism of `path` (organism.yaml); the caller closes it.
+
+    Args:
+        host: makes what runs the cells, given their link to the pump.
+        storage: to use instead of the one that the configuration names; not open yet.
+        resume: go on with what was active in `storage` and find its cells: for a pump that was restarted.
+        on_failure: told of an error that ended a task of the pump, after which it is of no use any more.
+
+    Raises:
+        ConfigError, HandlerNotLoaded, BundleError, StorageLocked, StorageVersionError, StorageUnavailable
+    """
+    active = None if resume and storage is not None else await asyncio.to_thread(read_active, path)
+    if storage is None:
+        assert active is not None
+        storage = open_storage(active.config.storage, path.parent)
+    totals = await storage.open()
+    try:
+        stored = stored_active(path, totals.settings) if resume else None
+        active = stored.active if stored is not None else active or await asyncio.to_thread(read_active, path)
+        runtime = _wire(path, active, storage, totals, host, Tasks(on_failure or _log_failure))
+        await runtime.open(totals, plans=None if stored is None else stored.plans)
+    except BaseException:
+        await storage.close()
+        raise
+    return runtime
+
+
+def _wire(
+    path: Path,
+    active: Active,
+    storage: Storage,
+    totals: Totals,
+    host: Callable[[PumpLink], CellHost],
+    tasks: Tasks,
+) -> Runtime:
+    config = active.config
+    publisher = Publisher()
+    states = AgentStates(publisher, config.limits.agent_state_interval_s)
+    ledger = Ledger(Router(config.listeners), config.limits, totals.last_seq, totals.active_threads)
+    pump = Pump(storage, ledger, publisher, states)
+    desk = Desk(pump, storage)
+    return Runtime(pump, desk, storage, Roster(path, active, pump, host(desk), tasks), tasks)
+
+
+@contextlib.asynccontextmanager
+async def open_runtime(path: Path, **options: Any) -> AsyncIterator[Runtime]:
+    """`start_runtime`, closed at the end of the `async with`."""
+    runtime = await start_runtime(path, **options)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+def _log_failure(error: BaseException) -> None:
+    logger.critical("a task of the pump failed", exc_info=error)
