@@ -1,0 +1,27 @@
+import pytest
+
+from organism import errors
+from organism.errors import OrganismError
+from serve_app import errors as request_errors
+from serve_app.error_handlers import HTTP_CODES, STATUS, status_of
+
+
+def all_errors(kind: type[OrganismError] = OrganismError) -> list[type[OrganismError]]:
+    return [kind, *(each for child in kind.__subclasses__() for each in all_errors(child))]
+
+
+@pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status(kind):
+    assert status_of(kind.__new__(kind)) in {400, 404, 409, 413, 415, 422, 429, 500, 503}
+
+
+def test_the_nearest_class_decides():
+    assert status_of(errors.ThreadKilled("t")) == STATUS[errors.Refused] == 409
+    assert status_of(errors.Stopping()) == 503
+    assert status_of(errors.StorageError("x")) == 500
+    assert status_of(errors.StorageUnavailable("x")) == 503
+    assert status_of(request_errors.BodyTooLarge("body", 1, "limits.max_body_bytes")) == 413
+
+
+def test_the_routers_own_errors_have_codes():
+    assert set(HTTP_CODES) == {404, 405}
