@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from organism.errors import StorageError, StorageUnavailable, StorageVersionError
 from organism.storage import sqlite_server
@@ -58,8 +58,7 @@ class ServerProcess(asyncio.Protocol):
             self._transport.write_eof()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
         received = self._received
