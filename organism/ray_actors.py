@@ -481,7 +481,7 @@ async def start_pump(path: Path, namespace: str, storage: StorageSection) -> Ray
             max_concurrency=MAX_CALLS,
             num_cpus=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-        ).remote(str(path.resolve()), namespace, storage)
+        ).remote(str(path), namespace, storage)
     except ValueError:
         raise OrganismUnreachable(f"an organism runs in namespace {namespace!r} already") from None
     with _pump_errors():
