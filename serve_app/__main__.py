@@ -1,0 +1,131 @@
+"""The launcher: `python -m serve_app ORGANISM_YAML` runs an organism in the foreground until it is stopped.
+
+It starts a Ray of its own on this machine, or joins one (--address), then the pump and the API side by side.
+Ray reads its environment when it is imported, so everything that imports it is imported in functions here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from organism.config import OrganismConfig
+from organism.config_file import environment, load_config
+from organism.errors import OrganismError
+from serve_app.interrupts import Interrupted
+from serve_app.launch_errors import CannotLaunch, RayUnusable
+from serve_app.launch_options import LaunchOptions, parse_options
+from serve_app.ports import api_port
+from serve_app.ray_environment import local_variables, serve_variables
+from serve_app.worker_output import WorkerOutput
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+TEMP = Path("/tmp")
+"""Not $TMPDIR, which may be long: paths of Unix sockets bear about 100 characters."""
+
+
+class RayPlace(NamedTuple):
+    """Where Ray runs: the address of its head node, and of its dashboard."""
+
+    head_node: str
+    dashboard: str | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs an organism; returns the exit status: 0 after a stop, 1 when it could not be started."""
+    options = parse_options(arguments)
+    try:
+        config = load_config(options.file)
+        os.environ.update(environment(options.folder, os.environ))
+        with tempfile.TemporaryDirectory(prefix="org-", dir=TEMP) as run_dir:
+            _run(options, config, Path(run_dir))
+    except (OrganismError, CannotLaunch) as error:
+        print(f"organism: {error}", file=sys.stderr)  # noqa: T201 (this is a command)
+        return EXIT_FAILED
+    except (KeyboardInterrupt, Interrupted):
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
+    host = options.host or config.api.host
+    port = config.organism.port if options.port is None else options.port
+    joined = options.address is not None
+    if port == 0 or not joined:
+        port = api_port(host, port)
+    variables = serve_variables(config.limits.max_clients * config.api.replicas)
+    own_ray = {} if joined else local_variables(run_dir)
+    os.environ.update({**variables, **own_ray, **os.environ})  # what the operator set stays as it is
+    namespace = options.namespace or f"organism-{config.organism.name}"
+    with _ray(options.address, namespace) as ray_place:
+        from serve_app.running import Launch, run
+
+        launch = Launch(
+            file=options.file,
+            config=config,
+            namespace=namespace,
+            host=host,
+            port=port,
+            variables=variables if joined else {},
+            head_node=ray_place.head_node,
+            dashboard=ray_place.dashboard,
+            joined=joined,
+        )
+        asyncio.run(run(launch))
+
+
+@contextmanager
+def _ray(address: str | None, namespace: str) -> Iterator[RayPlace]:
+    """Starts a Ray on this machine, or joins the one at `address`; ended, or left, at the end of the context.
+
+    In the main thread: the processes of Ray end with the thread that started them.
+    """
+    import ray
+
+    preload = threading.Thread(target=importlib.import_module, args=("serve_app.app",), daemon=True)
+    preload.start()  # Ray is mostly waited for; this shares nothing with what it imports
+    try:
+        context: Any = ray.init(
+            address=address or "local",
+            namespace=namespace,
+            logging_level=logging.ERROR,
+            log_to_driver=True,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        ray.shutdown()
+        raise RayUnusable(address, str(error).strip().partition("\n")[0]) from error
+    try:
+        preload.join()
+        _show_worker_output()
+        yield _place_of(address, context)
+    finally:
+        ray.shutdown()
+
+
+def _show_worker_output() -> None:
+    """Ray's own way shows everything that Serve's processes say, and, once Serve runs, what other jobs print."""
+    import ray
+    from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+
+    dispatcher.remove_handler("ray_print_logs")
+    dispatcher.add_handler("ray_print_logs", WorkerOutput(ray.get_runtime_context().get_job_id()))
+
+
+def _place_of(address: str | None, context: Any) -> RayPlace:
+    head = context.address_info["gcs_address"].rpartition(":")[0] if address else "127.0.0.1"
+    return RayPlace(head, f"http://{context.dashboard_url}" if context.dashboard_url else None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What the launcher says when the organism is ready: where it is, and three lines to try."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from organism.config import Listener, OrganismConfig
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+MAX_DEPTH = 5
+
+
+def announcement(config: OrganismConfig, url: str, dashboard: str | None, schema: Mapping[str, Any] | None) -> str:
+    """`schema` is the JSON Schema of `entrance(config)`, None when there is no listener; `dashboard` its address."""
+    lines = [
+        f"{config.organism.name} is ready",
+        "",
+        f"  API            {url}/api/v1",
+        f"  documentation  {url}/docs",
+        f"  Ray dashboard  {dashboard or 'not running'}",
+        "",
+        "Try:",
+        *(f"  {line}" for line in _lines_to_try(config, url, schema)),
+        "",
+        "Ctrl-C stops it gracefully, a second one at once.",
+    ]
+    return "\n".join(lines)
+
+
+def entrance(config: OrganismConfig) -> Listener | None:
+    """The listener to try first: the first agent, or without one the first listener."""
+    agents = (each for each in config.listeners if each.agent)
+    return next(agents, config.listeners[0] if config.listeners else None)
+
+
+def example_of(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
+    """A value that fits a JSON Schema as pydantic writes them, as small as it may be."""
+    known = schema.get("$defs", {}) if definitions is None else definitions
+    match schema:
+        case _ if depth > MAX_DEPTH:
+            return None
+        case {"examples": [first, *_]} | {"const": first} | {"enum": [first, *_]} | {"default": first}:
+            return first
+        case {"$ref": str(reference)}:
+            return example_of(known.get(reference.rpartition("/")[2], {}), known, depth + 1)
+        case {"anyOf": [first, *_]} | {"oneOf": [first, *_]} | {"allOf": [first, *_]}:
+            return example_of(first, known, depth + 1)
+        case {"type": "array"}:
+            items = example_of(schema.get("items", {}), known, depth + 1)
+            return [items] * schema.get("minItems", 0)
+        case {"type": "integer" | "number"}:
+            return schema.get("minimum", 1)
+        case {"type": "boolean"}:
+            return True
+        case {"type": "string"}:
+            return "hello".ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+        case {"type": "object"} | {"properties": _}:
+            properties = schema.get("properties", {})
+            return {
+                name: _example_of_field(name, properties.get(name, {}), known, depth + 1)
+                for name in schema.get("required", ())
+            }
+        case _:
+            return None
+
+
+def _example_of_field(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> Any:
+    value = example_of(schema, definitions, depth)
+    return "Dan" if name == "name" and value == "hello" else value
+
+
+def _lines_to_try(config: OrganismConfig, url: str, schema: Mapping[str, Any] | None) -> list[str]:
+    at = "" if url == DEFAULT_URL else f" --url {url}"
+    return [*_inject_line(config, url, schema), f"organism tail{at} --since 0", f"organism status{at}"]
+
+
+def _inject_line(config: OrganismConfig, url: str, schema: Mapping[str, Any] | None) -> list[str]:
+    listener = entrance(config)
+    if listener is None or schema is None:
+        return []
+    body = shlex.quote(orjson.dumps({"to": listener.name, "payload": example_of(schema)}).decode())
+    return [f"curl -s -X POST {url}/api/v1/inject -H 'content-type: application/json' -d {body}"]

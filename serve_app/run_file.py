@@ -1,0 +1,28 @@
+"""`.organism/run.json`: what a running organism tells about itself to who stands in its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+RUN_FILE = Path(".organism") / "run.json"
+
+
+@contextmanager
+def run_file(folder: Path, url: str, namespace: str, dashboard: str | None) -> Iterator[None]:
+    """The file stands in `folder` inside this context. Who reads it sees all of it or nothing."""
+    path = folder / RUN_FILE
+    path.parent.mkdir(exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished.write_bytes(
+        orjson.dumps({"url": url, "pid": os.getpid(), "namespace": namespace, "dashboard": dashboard})
+    )
+    unfinished.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,185 @@
+"""From a connected Ray to an organism that answers requests, and back: what the launcher does in between.
+
+Import this only after the environment is set: it imports ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from organism import ray_actors
+from organism.config import OrganismConfig
+from organism.errors import OrganismUnreachable
+from organism.ray_actors import RayOrganism
+from serve_app.announcement import announcement, entrance
+from serve_app.ingress import (
+    ServePlace,
+    controller_runs,
+    deploy,
+    deploy_trouble,
+    find_place,
+    start_serve,
+    undeploy,
+)
+from serve_app.interrupts import Interrupted, Interrupts
+from serve_app.launch_errors import AlreadyRuns, NotReady, ServeUnusable
+from serve_app.run_file import run_file
+
+READY_WITHIN_S = 60.0
+POLL_S = 0.05
+TROUBLE_POLL_S = 1.0
+RESTART_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is to be run, and where.
+
+    file: organism.yaml. variables: the environment that Serve's processes do not inherit. head_node: address of the
+    node that the proxy runs on. dashboard: the address of Ray's, None when it does not run.
+    joined: the Ray is not ours, and goes on when we leave.
+    """
+
+    file: Path
+    config: OrganismConfig
+    namespace: str
+    host: str
+    port: int
+    variables: Mapping[str, str]
+    head_node: str
+    dashboard: str | None
+    joined: bool
+
+
+async def run(launch: Launch) -> None:
+    """Starts the organism, says so, and returns after it was stopped by a signal or through its API.
+
+    Raises:
+        Interrupted: by a signal while it started, or by a second one while it stopped.
+        OrganismError, CannotLaunch: it could not be started.
+    """
+    with Interrupts() as interrupts:
+        await _make_room(launch.namespace)
+        place = await asyncio.to_thread(
+            find_place, launch.config.organism.name, launch.namespace, launch.host, launch.port
+        )
+        url = place.url(launch.head_node)
+        async with _torn_down(launch.namespace, with_serve=launch.joined and not place.found):
+            organism = await interrupts.until_first(_start(launch, place, url))
+            with run_file(launch.file.parent, url, launch.namespace, launch.dashboard):
+                print(await _announcement(launch, url), flush=True)  # noqa: T201 (the launcher is a command)
+                with suppress(Interrupted):
+                    await interrupts.until_first(_until_stopped(organism))
+                await interrupts.until_second(_stop(organism))
+
+
+async def _make_room(namespace: str) -> None:
+    """Removes an organism that is stopped, and whose launcher was killed before it could do this.
+
+    Raises:
+        AlreadyRuns: there is one, and it is not stopped.
+    """
+    try:
+        running = ray_actors.connect(namespace)
+    except OrganismUnreachable:
+        return
+    if (await running.snapshot()).organism["status"] != "stopped":
+        raise AlreadyRuns(namespace)
+    await ray_actors.shut_down(namespace)
+
+
+@asynccontextmanager
+async def _torn_down(namespace: str, with_serve: bool) -> AsyncIterator[None]:
+    """Leaves neither actors nor replicas behind, also when the start or the stop was broken off."""
+    try:
+        yield
+    finally:
+        await ray_actors.shut_down(namespace)
+        await asyncio.to_thread(undeploy, namespace, with_serve)
+
+
+async def _start(launch: Launch, place: ServePlace, url: str) -> RayOrganism:
+    """Everything that takes time, side by side. The first error ends the rest."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            pump = group.create_task(ray_actors.start_pump(launch.file, launch.namespace, launch.config.storage))
+            group.create_task(asyncio.to_thread(start_serve, place, launch.variables))
+            deploying = group.create_task(_deploy(launch, place))
+            await _until_ready(url)
+            deploying.cancel()
+    except BaseExceptionGroup as errors:
+        raise _first_of(errors) from errors
+    return pump.result()
+
+
+def _first_of(errors: BaseExceptionGroup) -> BaseException:
+    first = errors.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _deploy(launch: Launch, place: ServePlace) -> None:
+    while not await asyncio.to_thread(controller_runs):  # noqa: ASYNC110 (it is in another process)
+        await asyncio.sleep(POLL_S)
+    await asyncio.to_thread(deploy, launch.config, launch.namespace, place, launch.variables)
+    while (trouble := await asyncio.to_thread(deploy_trouble, launch.namespace)) is None:  # noqa: ASYNC110
+        await asyncio.sleep(TROUBLE_POLL_S)
+    raise ServeUnusable(trouble)
+
+
+async def _until_ready(url: str) -> None:
+    started, last = time.monotonic(), "no answer"
+    async with httpx.AsyncClient(timeout=READY_WITHIN_S, trust_env=False) as client:
+        while time.monotonic() < started + READY_WITHIN_S:
+            try:
+                response = await client.get(f"{url}/ready")
+            except httpx.TransportError as error:
+                last = repr(error)
+            else:
+                if response.status_code == httpx.codes.OK:
+                    return
+                last = f"{response.status_code} {response.text[:200]}"
+            await asyncio.sleep(POLL_S)
+    raise NotReady(url, READY_WITHIN_S, last)
+
+
+async def _until_stopped(organism: RayOrganism) -> None:
+    """Returns when the organism was stopped by someone else: through its API."""
+    while True:
+        try:
+            return await organism.wait_stopped()
+        except OrganismUnreachable:  # the pump is being restarted
+            await asyncio.sleep(RESTART_POLL_S)
+
+
+async def _stop(organism: RayOrganism) -> None:
+    """Lets running handlers finish, within the drain timeout of the organism's supervision."""
+    while True:
+        try:
+            await organism.stop()
+            return await organism.wait_stopped()
+        except OrganismUnreachable:
+            await asyncio.sleep(RESTART_POLL_S)
+
+
+async def _announcement(launch: Launch, url: str) -> str:
+    listener = entrance(launch.config)
+    schema = None if listener is None else await _schema(f"{url}/api/v1/agents/{listener.name}/schema")
+    return announcement(launch.config, url, launch.dashboard, schema)
+
+
+async def _schema(url: str) -> Mapping[str, Any] | None:
+    """A listener's JSON Schema; None when it cannot be had just now (its cell may be starting again)."""
+    async with httpx.AsyncClient(headers={"accept": "application/json"}, trust_env=False) as client:
+        try:
+            response = await client.get(url)
+            return response.raise_for_status().json()
+        except httpx.HTTPError:
+            return None
