@@ -21,7 +21,7 @@ MAX_NAMES = 10_000
 MAX_ECHOED_CHARS = 200
 
 Names = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=MAX_NAMES)]
-SmallInteger = Annotated[int, Field(ge=-MAX_POSITION, le=MAX_POSITION)]
+SmallNumber = Annotated[int | float, Field(ge=-MAX_POSITION, le=MAX_POSITION)]
 Since = Position | Moment
 EventName = Literal["message", "thread_created", "thread_updated", "agent_state", "error", "reloaded"]
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
@@ -31,7 +31,7 @@ class Command(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     cmd: str
-    id: Annotated[str, Field(max_length=MAX_ECHOED_CHARS)] | SmallInteger | float | None = None
+    id: Annotated[str, Field(max_length=MAX_ECHOED_CHARS)] | SmallNumber | None = None
 
 
 class Subscribe(Command):
@@ -124,7 +124,8 @@ def echo_of(fields: dict[str, Any]) -> dict[str, Any]:
     echo: dict[str, Any] = {}
     if isinstance(cmd, str) and len(cmd) <= MAX_ECHOED_CHARS:
         echo["cmd"] = cmd
-    if isinstance(identifier, int | float) or (isinstance(identifier, str) and len(identifier) <= MAX_ECHOED_CHARS):
+    short_text = isinstance(identifier, str) and len(identifier) <= MAX_ECHOED_CHARS
+    if short_text or (isinstance(identifier, int | float) and abs(identifier) <= MAX_POSITION):
         echo["id"] = identifier
     return echo
 

@@ -39,6 +39,11 @@ class Replica:
         self.live.put_agent(view)
         return view
 
+    async def stop(self) -> None:
+        """Begins a graceful stop; the picture shows it at once."""
+        await self.organism.stop()
+        self.live.put_status("stopping")
+
 
 # All are `async def`: FastAPI runs plain functions in a thread, which costs more than most of our routes.
 

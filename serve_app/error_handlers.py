@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from organism.errors import (
+    BundleError,
     ConfigError,
     HandlerNotLoaded,
     InvalidPayload,
@@ -30,6 +31,7 @@ from serve_app.errors import (
     BodyTooLarge,
     InvalidRequest,
     MalformedBody,
+    PayloadClassMissing,
     ReplicaClosing,
     UnsupportedMediaType,
 )
@@ -42,6 +44,8 @@ STATUS: dict[type, int] = {
     BodyTooLarge: 413,
     UnsupportedMediaType: 415,
     ConfigError: 422,
+    BundleError: 422,
+    HandlerNotLoaded: 422,
     NotFound: 404,
     Refused: 409,
     InvalidPayload: 422,
@@ -49,7 +53,7 @@ STATUS: dict[type, int] = {
     ReplicaClosing: 503,
     Overloaded: 429,
     StorageUnavailable: 503,
-    HandlerNotLoaded: 503,
+    PayloadClassMissing: 503,
     OrganismUnreachable: 503,
     OrganismError: 500,
 }
@@ -79,9 +83,15 @@ def _details(error: OrganismError) -> list[dict[str, Any]]:
     if isinstance(error, (InvalidPayload, InvalidRequest)):
         return [{"path": path, "problem": text} for path, text in error.problems]
     if isinstance(error, ConfigError):
-        place = {"file": error.file, "line": error.line}
-        return [{"path": error.field, "problem": error.problem, "remedy": error.remedy, **place}]
+        return [_config_problem(each) for each in error.problems]
+    if isinstance(error, HandlerNotLoaded):
+        return [{"path": f"listeners.{error.listener}", "problem": f"cannot load {error.dotted}: {error.reason}"}]
     return []
+
+
+def _config_problem(error: ConfigError) -> dict[str, Any]:
+    place = {"file": error.file, "line": error.line}
+    return {"path": error.field, "problem": error.problem, "remedy": error.remedy, **place}
 
 
 def _answer(status: int, error: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

@@ -68,6 +68,23 @@ class UnsupportedMediaType(BadRequest):
         )
 
 
+class PayloadClassMissing(OrganismError):
+    """This API replica cannot import the agent's payload class, and so cannot check what the agent is sent."""
+
+    code = "payload_class_missing"
+
+    def __init__(self, agent: str, reason: str) -> None:
+        super().__init__(agent, reason)
+        self.agent = agent
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the payload class of {self.agent!r} cannot be loaded here: {self.reason}; "
+            "keep it in a module that needs no packages beyond those of the API"
+        )
+
+
 class ReplicaBusy(Overloaded):
     """As many injects or streams wait in this API replica as it can hold."""
 

@@ -83,14 +83,15 @@ class Feed:
         self._live.define(snapshot)
 
     async def _run(self) -> None:
-        delay_s = FIRST_DELAY_S
+        delay_s, complaint = FIRST_DELAY_S, ""
         while True:
             try:
                 await self._poll()
-                delay_s = FIRST_DELAY_S
+                delay_s, complaint = FIRST_DELAY_S, ""
             except OrganismError as error:
-                if self._live.reachable:
+                if str(error) != complaint:  # once, not with every attempt
                     logger.warning("event feed interrupted: %s", error)
+                complaint = str(error)
                 self._live.reachable = False
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, MAX_DELAY_S)

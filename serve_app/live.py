@@ -11,7 +11,7 @@ import orjson
 
 from organism.config import ApiSection, Limits
 from organism.errors import AgentNotFound, OrganismUnreachable
-from organism.masking import mask
+from organism.masking import mask, mask_text
 from organism.ref import EventBatch, Snapshot
 
 MAX_THREADS = 100
@@ -92,6 +92,10 @@ class Live:
         self._organism.update(status=batch.status, active_threads=batch.active_threads, total_messages=total_messages)
         self.reachable = True
 
+    def put_status(self, status: str) -> None:
+        """The organism's status, ahead of the next batch of events."""
+        self._organism["status"] = status
+
     def put_agent(self, view: dict[str, Any]) -> None:
         """The agent as it is now; one that is not defined any more is left out."""
         if view["name"] in self._agents:
@@ -129,7 +133,9 @@ class Live:
     def agent_config(self, name: str) -> dict[str, Any]:
         """The agent's section of the configuration, without secrets. Raises: AgentNotFound."""
         self.agent(name)
-        return next(section for section in self.config["listeners"] if section["name"] == name)
+        shown = mask_text(name)  # a name may look like a key
+        section = next(section for section in self.config["listeners"] if section["name"] == shown)
+        return {**section, "name": name}
 
     def agents(self, where: AgentFilter = EVERY_AGENT) -> list[orjson.Fragment]:
         """The agents that match, in the order of the configuration; for orjson.dumps."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from organism.bundle import unpack
 from organism.config import Listener
@@ -12,6 +11,7 @@ from organism.errors import AgentNotFound, HandlerNotLoaded, OrganismUnreachable
 from organism.loading import load_payload
 from organism.payloads import PayloadType
 from organism.ref import OrganismRef, Snapshot
+from serve_app.errors import PayloadClassMissing
 
 
 class PayloadClasses:
@@ -21,7 +21,7 @@ class PayloadClasses:
         self._organism = organism
         self._loading = asyncio.Lock()
         self._digest = ""
-        self._classes: dict[str, PayloadType | HandlerNotLoaded] | None = None
+        self._classes: dict[str, PayloadType | PayloadClassMissing] | None = None
 
     async def load(self, snapshot: Snapshot) -> None:
         """Loads the snapshot's bundle, unless it is the one that is loaded.
@@ -41,7 +41,7 @@ class PayloadClasses:
 
         Raises:
             AgentNotFound: no listener has this name.
-            HandlerNotLoaded: this replica cannot import it.
+            PayloadClassMissing: this replica cannot import it.
             OrganismUnreachable: nothing is loaded yet.
         """
         if self._classes is None:
@@ -49,19 +49,20 @@ class PayloadClasses:
         found = self._classes.get(agent)
         if found is None:
             raise AgentNotFound(agent)
-        if isinstance(found, HandlerNotLoaded):
+        if isinstance(found, PayloadClassMissing):
             raise found
         return found
 
 
-def _load_all(content: bytes, snapshot: Snapshot) -> dict[str, PayloadType | HandlerNotLoaded]:
+def _load_all(content: bytes, snapshot: Snapshot) -> dict[str, PayloadType | PayloadClassMissing]:
     folder = unpack(content, snapshot.bundle_digest)
-    return {entry["name"]: _load(entry, folder) for entry in snapshot.config.get("listeners", ())}
+    return {view["name"]: _load(view["name"], view["payload_class"], folder) for view in snapshot.agents}
 
 
-def _load(entry: dict[str, Any], folder: Path) -> PayloadType | HandlerNotLoaded:
-    listener = Listener(name=entry["name"], payload_class=entry["payload_class"], handler=entry["handler"])
+def _load(agent: str, payload_class: str, folder: Path) -> PayloadType | PayloadClassMissing:
+    # Only the payload class is loaded; handlers may need packages that are not installed here.
+    listener = Listener(name=agent, payload_class=payload_class, handler=payload_class)
     try:
         return load_payload(listener, folder)
     except HandlerNotLoaded as error:  # one broken agent does not keep the others from being used
-        return error
+        return PayloadClassMissing(agent, error.reason)

@@ -137,8 +137,8 @@ async def reload(replica: ReplicaDep) -> Response:
     responses=failures(),
     dependencies=without_parameters,
 )
-async def stop(organism: OrganismDep) -> Response:
-    await organism.stop()
+async def stop(replica: ReplicaDep) -> Response:
+    await replica.stop()
     return json_of({"status": "stopping"})
 
 

@@ -58,3 +58,13 @@ async def test_time_passes_in_the_picture(live):
     before = live.organism()["uptime_seconds"]
     await asyncio.sleep(0.01)
     assert live.organism()["uptime_seconds"] > before
+
+
+async def test_an_agent_whose_name_looks_like_a_key_has_its_configuration():
+    organism = FakeOrganism()
+    name = "hf-summarizer-agent"
+    organism.config["listeners"][0]["name"] = name
+    organism.agents = {name: organism.agents["console"] | {"name": name}}
+    live = Live()
+    live.take(await organism.snapshot())
+    assert live.agent_config(name)["name"] == name

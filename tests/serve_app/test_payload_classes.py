@@ -1,7 +1,8 @@
 import pytest
 from fake_organism import FakeOrganism
 
-from organism.errors import AgentNotFound, HandlerNotLoaded, OrganismUnreachable
+from organism.errors import AgentNotFound, OrganismUnreachable
+from serve_app.errors import PayloadClassMissing
 from serve_app.payload_classes import PayloadClasses
 
 
@@ -20,10 +21,10 @@ async def test_before_the_first_load_nothing_can_be_validated(organism):
 
 async def test_a_class_that_cannot_be_imported_keeps_no_other_from_being_used():
     organism = FakeOrganism()
-    organism.config["listeners"][0]["payload_class"] = "handlers.nothing.Here"
+    organism.agents["console"]["payload_class"] = "handlers.nothing.Here"
     classes = PayloadClasses(organism)
     await classes.load(await organism.snapshot())
-    with pytest.raises(HandlerNotLoaded):
+    with pytest.raises(PayloadClassMissing):
         classes.of("console")
     assert classes.of("greeter").name == "Greeting"
 

@@ -120,5 +120,6 @@ async def test_many_injects_over_one_socket_are_all_in_the_log(hello, client):
 
 async def test_a_stopped_organism_takes_no_more(client):
     assert (await client.post("/organism/stop")).status_code == 200
+    assert await figure(client, "status") in ("stopping", "stopped")
     answer = await client.post("/inject", json={"to": "greeter", "payload": {"name": "Dan"}})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")
