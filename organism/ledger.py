@@ -21,7 +21,7 @@ from organism.threads import Thread
 from organism.window import InFlight
 from organism.wire import Outcome, Output
 
-CACHED_THREADS = 20_000
+CACHED_THREADS = 50_000
 
 ROUTING_ERROR = orjson.dumps(
     {
@@ -191,7 +191,7 @@ class Ledger:
         self.threads[thread.id] = thread
         self._group.touched[thread.id] = thread
         self.active_threads += 1
-        self._group.events.append(Event("thread_created", self.last_seq + 1, thread.to_api()))
+        self._group.events.append(Event("thread_created", self.last_seq + 1, thread.view()))
         return thread
 
     def _touch(self, thread: Thread) -> None:
@@ -216,7 +216,7 @@ class Ledger:
         if thread.pending == 0 and thread.status == "active":
             self._deactivate(thread, "completed")
         if group.was_active.get(thread.id, True) != (thread.status == "active"):
-            group.events.append(Event("thread_updated", self.last_seq, thread.to_api()))
+            group.events.append(Event("thread_updated", self.last_seq, thread.view()))
 
     def _remember(self, thread: Thread, listener: str, outcome: Outcome) -> None:
         if outcome.state is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import pickle
@@ -136,6 +137,7 @@ class PumpActor:
             resume=context.was_current_actor_reconstructed,
             on_failure=_end_process,
         )
+        _calm_garbage_collector()
         self._metrics = asyncio.create_task(Metrics(runtime).run(), name="metrics")
         return runtime
 
@@ -144,6 +146,14 @@ def _end_process(error: BaseException) -> None:
     """A pump with a broken task must not live on: Ray starts a new one, which reads the log."""
     logger.critical("the pump failed and is started again", exc_info=error)
     os._exit(1)
+
+
+def _calm_garbage_collector() -> None:
+    """Messages and threads come and go by the thousand and hold no cycles: Python's defaults would look through all
+    of them many times a second, for a third of the pump's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 class Metrics:
@@ -207,6 +217,7 @@ class CellActor:
         except HandlerNotLoaded as error:
             return error
         self._cell.start()
+        _calm_garbage_collector()
         return self._cell.attach()
 
     async def attach(self) -> Attached | None:

@@ -15,7 +15,7 @@ EventKind = Literal["message", "thread_created", "thread_updated", "agent_state"
 class Event(NamedTuple):
     """Something that happened, published after its commit.
 
-    `value` by kind: message → Message; thread_created and thread_updated → Thread.to_api(); agent_state → the agent
+    `value` by kind: message → Message; thread_created and thread_updated → ThreadView; agent_state → the agent
     as in Snapshot.agents; error → {thread_id, agent, error, timestamp}; reloaded → {added, changed, removed}
     (read a new snapshot then). `seq` is the log position it belongs to, None where it has none.
     """

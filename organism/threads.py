@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from organism.messages import iso_timestamp
 
@@ -47,11 +47,38 @@ class Thread:
     todos: list[Todo] = field(default_factory=list)
     tokens: dict[str, int] = field(default_factory=dict)
 
+    def view(self) -> ThreadView:
+        """The thread as it is now, for those who look at it later."""
+        return ThreadView(
+            self.id,
+            self.status,
+            tuple(self.participants),
+            self.message_count,
+            self.created_ms,
+            self.last_activity_ms,
+            self.error,
+        )
+
+    def to_api(self) -> dict[str, Any]:
+        return self.view().to_api()
+
+
+class ThreadView(NamedTuple):
+    """What the API shows of a thread."""
+
+    id: str
+    status: ThreadStatus
+    participants: tuple[str, ...]
+    message_count: int
+    created_ms: int
+    last_activity_ms: int
+    error: str | None
+
     def to_api(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "status": self.status,
-            "participants": self.participants,
+            "participants": list(self.participants),
             "message_count": self.message_count,
             "created_at": iso_timestamp(self.created_ms),
             "last_activity": iso_timestamp(self.last_activity_ms),

@@ -148,6 +148,7 @@ class Feed:
                 return []
             self._hub.seq = event.value.seq
         elif event.kind in ("thread_created", "thread_updated"):
+            event = event._replace(value=event.value.to_api())
             self._live.put_thread(event.value, new=event.kind == "thread_created")
         # Thousands of messages a second pass here also while nobody watches.
         return [frame_of(event)] if len(self._hub) else []
