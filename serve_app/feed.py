@@ -148,7 +148,6 @@ class Feed:
                 return []
             self._hub.seq = event.value.seq
         elif event.kind in ("thread_created", "thread_updated"):
-            event = event._replace(value=event.value.to_api())
             self._live.put_thread(event.value, new=event.kind == "thread_created")
         # Thousands of messages a second pass here also while nobody watches.
         return [frame_of(event)] if len(self._hub) else []
@@ -175,11 +174,11 @@ class Feed:
 
     def _differing_threads(self, views: list[dict[str, Any]]) -> list[Frame]:
         frames: list[Frame] = []
+        known = self._live.threads()
         for view in reversed(views):
-            known = self._live.thread(view["id"])
-            if known is None:
+            if view["id"] not in known:
                 frames.append(thread_created_frame(view))
-            if known != view:
+            if known.get(view["id"]) != view:
                 frames.append(thread_updated_frame(view))
         return frames
 

@@ -11,6 +11,7 @@ import orjson
 from organism.errors import OrganismError
 from organism.messages import Message
 from organism.ref import Event
+from organism.threads import ThreadView
 from serve_app.error_handlers import describe
 
 FrameKind = Literal["message", "thread_created", "thread_updated", "agent_state", "error", "reloaded", "connected"]
@@ -111,7 +112,8 @@ def reloaded_frame(value: dict[str, Any], seq: int | None = None) -> Frame:
 def frame_of(event: Event) -> Frame:
     if event.kind == "message":
         return message_frame(event.value)
-    return _FRAMES[event.kind](event.value, event.seq)
+    value = event.value.to_api() if isinstance(event.value, ThreadView) else event.value
+    return _FRAMES[event.kind](value, event.seq)
 
 
 _FRAMES = {

@@ -13,6 +13,7 @@ from organism.config import ApiSection, Limits
 from organism.errors import AgentNotFound, OrganismUnreachable
 from organism.masking import mask, mask_text
 from organism.ref import EventBatch, Snapshot
+from organism.threads import ThreadView
 
 MAX_THREADS = 100
 """Threads that the picture holds: as many as a snapshot."""
@@ -55,7 +56,7 @@ class Live:
         self._agents: dict[str, dict[str, Any]] = {}
         self._agent_bytes: dict[str, bytes] = {}
         self._all_agents: list[orjson.Fragment] | None = None
-        self._threads: dict[str, dict[str, Any]] = {}  # oldest first
+        self._threads: dict[str, ThreadView | dict[str, Any]] = {}  # oldest first; as they came, shown when asked for
         self.config: dict[str, Any] = {}
         self.limits = Limits()
         self.api = ApiSection()
@@ -103,16 +104,20 @@ class Live:
             self._agent_bytes[view["name"]] = orjson.dumps(view)
             self._all_agents = None
 
-    def put_thread(self, view: dict[str, Any], *, new: bool) -> None:
+    def put_thread(self, view: ThreadView, *, new: bool) -> None:
         if new:
-            self._threads[view["id"]] = view
+            self._threads[view.id] = view
             if len(self._threads) > MAX_THREADS:
                 del self._threads[next(iter(self._threads))]
-        elif view["id"] in self._threads:
-            self._threads[view["id"]] = view
+        elif view.id in self._threads:
+            self._threads[view.id] = view
 
-    def thread(self, thread_id: str) -> dict[str, Any] | None:
-        return self._threads.get(thread_id)
+    def threads(self) -> dict[str, dict[str, Any]]:
+        """The latest threads by id, as the API shows them, newest first."""
+        return {
+            thread_id: view.to_api() if isinstance(view, ThreadView) else view
+            for thread_id, view in reversed(self._threads.items())
+        }
 
     def agent_views(self) -> dict[str, dict[str, Any]]:
         return self._agents
@@ -166,7 +171,7 @@ class Live:
             "seq": seq,
             "organism": self.organism(),
             "agents": self.agents(),
-            "threads": list(reversed(self._threads.values())),
+            "threads": list(self.threads().values()),
         }
         return orjson.dumps(shown).decode()
 

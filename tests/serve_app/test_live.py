@@ -5,6 +5,7 @@ import pytest
 from fake_organism import FakeOrganism
 
 from organism.errors import AgentNotFound, OrganismUnreachable
+from organism.threads import Thread
 from serve_app.live import MAX_THREADS, AgentFilter, Live
 
 
@@ -42,7 +43,7 @@ async def test_an_agent_that_is_not_defined_is_not_found(live, organism):
 
 async def test_the_picture_holds_only_the_latest_threads(live):
     for number in range(MAX_THREADS + 5):
-        live.put_thread({"id": f"t{number}"}, new=True)
+        live.put_thread(Thread(f"t{number}", 0, 0).view(), new=True)
     shown = orjson.loads(live.connected_text(7))
     assert shown["seq"] == 7
     assert [thread["id"] for thread in shown["threads"]] == [f"t{n}" for n in range(MAX_THREADS + 4, 4, -1)]

@@ -39,12 +39,12 @@ async def test_thread_and_error_events_have_the_shape_of_the_spec(address, organ
     async with socket_to(address) as socket:
         await socket.hear("connected")
         organism.append("t1", "console", "greeter", b"{}")
-        thread = organism.all_threads["t1"].to_api()
+        thread = organism.all_threads["t1"].view()
         problem = {"thread_id": "t1", "agent": "greeter", "error": "boom", "timestamp": "2024-01-15T10:30:05.000Z"}
         organism.happen(
             Event("thread_created", 1, thread), Event("thread_updated", 1, thread), Event("error", None, problem)
         )
-        assert (await socket.hear("thread_created"))["thread"] == thread
+        assert (await socket.hear("thread_created"))["thread"] == thread.to_api()
         updated = await socket.hear("thread_updated")
         assert (updated["thread_id"], updated["status"], updated["message_count"]) == ("t1", "active", 1)
         assert await socket.hear("error") == {"event": "error", "seq": None, **problem}
