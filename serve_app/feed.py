@@ -55,6 +55,7 @@ class Feed:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="feed")
+        self._task.add_done_callback(_log_failure)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None):
@@ -192,3 +193,8 @@ class Feed:
         self._hub.seq = snapshot.seq
         self._take(snapshot)
         self._hub.start_over(Frame("connected", None, self._live.connected_text(snapshot.seq)))
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("the event feed ended; this replica must be replaced", exc_info=error)
