@@ -1,13 +1,14 @@
 """The bookkeeping of the pump: turns injects and outcomes into one Commit, and into what follows from it. No I/O.
 
-A group is opened, filled, and closed; when its commit fails it is rolled back, and nothing has happened.
+A group is opened, filled, and closed; while it is committed the next one is filled. When its commit fails both are
+rolled back, and nothing has happened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import islice
 
 import orjson
 
@@ -44,11 +45,8 @@ class Group:
     touched: dict[str, Thread] = field(default_factory=dict)
     was_active: dict[str, bool] = field(default_factory=dict)
     joining: dict[str, int] = field(default_factory=dict)
-
-
-class _Before(NamedTuple):
-    last_seq: int
-    active_threads: int
+    last_seq_before: int = 0
+    active_threads_before: int = 0
 
 
 class Ledger:
@@ -64,43 +62,39 @@ class Ledger:
         self.active_threads = active_threads
         self.threads: dict[str, Thread] = {}
         self._group = Group(0)
-        self._before = _Before(last_seq, active_threads)
 
     @property
     def now_ms(self) -> int:
         """The moment of the present or last group."""
         return self._group.now_ms
 
-    def joining(self, recipient: str) -> int:
-        """How many messages of the open group are for this listener."""
-        return self._group.joining.get(recipient, 0)
-
     def missing(self, thread_ids: Iterable[str]) -> list[str]:
         return [each for each in set(thread_ids) if each not in self.threads]
 
-    def open_group(self) -> None:
-        self._group = Group(now_ms())
-        self._before = _Before(self.last_seq, self.active_threads)
+    def open_group(self) -> Group:
+        """From now on changes go into this group; the one before may still be being committed."""
+        self._group = Group(now_ms(), last_seq_before=self.last_seq, active_threads_before=self.active_threads)
+        return self._group
 
-    def close_group(self) -> Group:
-        """Ends the group: decides which threads are completed, and hands out what is to be committed."""
-        group = self._group
+    def close_group(self, group: Group) -> None:
+        """Ends the group: decides which threads are completed, and what is to be committed."""
         for thread in group.touched.values():
             self._conclude(thread, group)
         group.commit.threads = list(group.touched.values())
-        return group
 
-    def roll_back(self) -> None:
-        """The commit failed: forgets what the group changed."""
-        for thread_id in self._group.touched:
-            self.threads.pop(thread_id, None)
-        self.last_seq, self.active_threads = self._before
+    def roll_back(self, groups: list[Group]) -> None:
+        """The first one's commit failed, and the others build on it: forgets what they changed."""
+        for group in groups:
+            for thread_id in group.touched:
+                self.threads.pop(thread_id, None)
+        self.last_seq = groups[0].last_seq_before
+        self.active_threads = groups[0].active_threads_before
 
-    def trim(self) -> None:
-        """Keeps the cache bounded. Only between groups: what is evicted is in the storage as it is here."""
+    def trim(self, keep: Container[str]) -> None:
+        """Keeps the cache bounded: evicts the oldest that are in the storage as they are here, all but `keep`."""
         excess = len(self.threads) - CACHED_THREADS
         if excess > 0:
-            for thread_id in list(self.threads)[:excess]:
+            for thread_id in [each for each in islice(self.threads, excess) if each not in keep]:
                 del self.threads[thread_id]
 
     def accept(self, inject: Inject) -> Accepted | OrganismError:

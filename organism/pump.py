@@ -1,8 +1,9 @@
 """The pump: in → validate → commit → deliver → commit → publish. One task does all of it, in that order.
 
-Injects and reports gather while the last commit is under way and go together in the next. Control verbs run between
-commits, so nothing they see is half done. What routes, keeps books, holds queues and looks after cells has files of
-its own.
+What comes in while a commit is under way is worked into the next one, which begins when that ends: the storage and
+the pump work side by side. Nothing of a commit is answered, delivered or published before it is durable. Control
+verbs run when no commit is open, so nothing they see is half done. What routes, keeps books, holds queues and looks
+after cells has files of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from organism.agent import Agent
@@ -56,6 +58,17 @@ class _Settled(NamedTuple):
     outcome: Outcome
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What one commit consists of, and whom it answers."""
+
+    group: Group
+    items: list[_Submitted | _Reported] = field(default_factory=list)
+    answers: list[tuple[asyncio.Future[Any], Any]] = field(default_factory=list)
+    settled: dict[int, _Settled] = field(default_factory=dict)
+    size: int = 0
+
+
 class Pump:
     """Moves messages between the log and the cells.
 
@@ -82,6 +95,9 @@ class Pump:
         self._overflowing: set[str] = set()  # agents whose queue is not all in memory
         self._threads_at_work: dict[str, int] = {}  # messages in flight, counted only under max_pipelines
         self._storage_failed = False
+        self._open: _Batch | None = None  # being filled
+        self._writing: _Batch | None = None  # being committed
+        self._commit: asyncio.Task[None] | None = None
 
     # What comes in
 
@@ -120,64 +136,108 @@ class Pump:
 
     async def run(self) -> None:
         """Works until cancelled."""
-        while True:
+        try:
+            while True:
+                await self._turn()
+        finally:
+            if self._commit is not None:
+                self._commit.cancel()
+
+    async def _turn(self) -> None:
+        """Does one thing that can be done now, or waits for something to do."""
+        if self._commit is not None and self._commit.done():
+            await self._conclude()
+        elif self._inbox and not isinstance(self._inbox[0], _Control) and self._has_room:
+            await self._fill()
+        elif self._open is not None and self._writing is None:
+            await self._begin_commit()
+        elif self._inbox and self._open is None and self._writing is None:
+            control = self._inbox.popleft()
+            assert isinstance(control, _Control)
+            await _answer(control)
+        else:
+            self.states.flush()
             await self._news.wait()
             self._news.clear()
-            while self._inbox:
-                await self._step()
-            await self._refill()
-            self.states.flush()
-
-    async def _step(self) -> None:
-        first = self._inbox[0]
-        if isinstance(first, _Control):
-            self._inbox.popleft()
-            await _answer(first)
-        else:
-            await self._commit_group(self._next_group())
         if self._overflowing:
             await self._refill()
-        self.states.flush()
 
-    def _next_group(self) -> list[_Submitted | _Reported]:
-        group: list[_Submitted | _Reported] = []
+    @property
+    def _has_room(self) -> bool:
+        return self._open is None or self._open.size < MAX_GROUP
+
+    async def _fill(self) -> None:
+        """Works what has come in into the open batch."""
+        items = self._next_items()
+        try:
+            await self.load_threads(self._thread_ids(items))
+        except StorageUnavailable as error:
+            await self._put_off(items, error)
+            return
+        if self._open is None:
+            self._open = _Batch(self.ledger.open_group())
+        batch = self._open
+        batch.items.extend(items)
+        for item in items:
+            if isinstance(item, _Submitted):
+                batch.answers.append((item.answer, self._accept(item.injects)))
+                batch.size += len(item.injects)
+            else:
+                self._settle(item.report, batch)
+                batch.answers.append((item.answer, None))
+                batch.size += len(item.report.outcomes)
+
+    def _next_items(self) -> list[_Submitted | _Reported]:
+        items: list[_Submitted | _Reported] = []
         size = 0
         while self._inbox and size < MAX_GROUP:
             item = self._inbox[0]
             if isinstance(item, _Control):
                 break
             self._inbox.popleft()
-            group.append(item)
+            items.append(item)
             size += len(item.injects) if isinstance(item, _Submitted) else len(item.report.outcomes)
-        return group
+        return items
 
-    async def _commit_group(self, items: list[_Submitted | _Reported]) -> None:
-        answers: list[tuple[asyncio.Future[Any], Any]] = []
-        settled: dict[int, _Settled] = {}
-        self.ledger.open_group()
+    async def _begin_commit(self) -> None:
+        batch, self._open = self._open, None
+        assert batch is not None
+        self.ledger.close_group(batch.group)
+        self._writing = batch
+        self._commit = asyncio.create_task(self._write(batch.group), name="commit")
+        self._commit.add_done_callback(lambda _: self._news.set())
+        await asyncio.sleep(0)  # now the storage has taken its copy, and the threads may change again
+
+    async def _write(self, group: Group) -> None:
+        if group.commit.messages or group.commit.done:
+            await self.storage.commit(group.commit)
+
+    async def _conclude(self) -> None:
+        """The commit has ended: what it holds takes effect, or nothing of it."""
+        commit, self._commit = self._commit, None
+        batch, self._writing = self._writing, None
+        assert commit is not None
+        assert batch is not None
         try:
-            await self.load_threads(self._thread_ids(items))
-            for item in items:
-                if isinstance(item, _Submitted):
-                    answers.append((item.answer, self._accept(item.injects)))
-                else:
-                    self._settle(item.report, settled)
-                    answers.append((item.answer, None))
-            group = self.ledger.close_group()
-            if group.commit.messages or group.commit.done:
-                await self.storage.commit(group.commit)
+            commit.result()
         except StorageUnavailable as error:
-            self.ledger.roll_back()
-            await self._put_off(items, error)
+            await self._undo(batch, error)
             return
         self._storage_failed = False
-        for agent, entry, outcome in settled.values():
+        for agent, entry, outcome in batch.settled.values():
             agent.count(outcome)
             self.release(agent, entry)
-        self.follow(group)
-        for future, result in answers:
+        self.follow(batch.group)
+        for future, result in batch.answers:
             if not future.done():
                 future.set_result(result)
+
+    async def _undo(self, failed: _Batch, error: StorageUnavailable) -> None:
+        """Also of what was built upon it."""
+        batches = [failed] if self._open is None else [failed, self._open]
+        self._open = None
+        self.ledger.roll_back([batch.group for batch in batches])
+        await self._put_off([item for batch in batches for item in batch.items], error)
 
     def _thread_ids(self, items: list[_Submitted | _Reported]) -> list[str]:
         ids: list[str] = []
@@ -200,19 +260,28 @@ class Pump:
         results: list[Accepted | OrganismError] = []
         for inject in injects:
             agent = self.agents.get(inject.recipient)
-            if agent is not None and agent.window.depth + self.ledger.joining(inject.recipient) >= max_queue:
+            if agent is not None and agent.window.depth + self._joining(inject.recipient) >= max_queue:
                 results.append(QueueFull(inject.recipient, max_queue, QUEUE_RETRY_AFTER_S))
             else:
                 results.append(self.ledger.accept(inject))
         return results
 
-    def _settle(self, report: Report, settled: dict[int, _Settled]) -> None:
+    def _joining(self, name: str) -> int:
+        """Messages for this agent that are accepted and not committed yet."""
+        batches = [batch for batch in (self._writing, self._open) if batch is not None]
+        return sum(batch.group.joining.get(name, 0) for batch in batches)
+
+    def _settle(self, report: Report, batch: _Batch) -> None:
         incarnation, outcomes, _ = report
+        before = self._writing.settled if self._writing is not None else {}
+        settled = batch.settled
         for outcome in outcomes:
             agent = self.agents.get(outcome.recipient) or self.retired.get(outcome.recipient)
             entry = None if agent is None else agent.window.in_flight.get(outcome.seq)
             if agent is None or entry is None or entry.incarnation != incarnation or outcome.seq in settled:
-                continue  # committed before, or its thread was killed, or another cell has it now
+                continue  # settled before, or its thread was killed, or another cell has it now
+            if outcome.seq in before:
+                continue  # the same report, sent again
             self.ledger.settle(entry.message, outcome)
             settled[outcome.seq] = _Settled(agent, entry, outcome)
 
@@ -237,13 +306,13 @@ class Pump:
         Raises:
             StorageUnavailable: nothing was stored and nothing has changed.
         """
-        self.ledger.open_group()
+        group = self.ledger.open_group()
         try:
             fill()
-            group = self.ledger.close_group()
+            self.ledger.close_group(group)
             await self.storage.commit(group.commit)
         except BaseException:
-            self.ledger.roll_back()
+            self.ledger.roll_back([group])
             raise
         self.follow(group)
 
@@ -255,7 +324,7 @@ class Pump:
             hot.add(message.recipient)
         self.publisher.publish(group.events)
         self.dispatch()
-        self.ledger.trim()
+        self.ledger.trim(keep=self._open.group.touched if self._open is not None else {})
 
     def release(self, agent: Agent, entry: InFlight) -> None:
         """The message in flight is settled: its agent has room."""
