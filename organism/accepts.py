@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
@@ -37,5 +37,5 @@ def _annotated(handler: Any) -> list[type]:
     return [each for each in members if _is_payload_class(each)]
 
 
-def _is_payload_class(candidate: Any) -> bool:
+def _is_payload_class(candidate: Any) -> TypeGuard[type]:
     return isinstance(candidate, type) and (issubclass(candidate, BaseModel) or dataclasses.is_dataclass(candidate))

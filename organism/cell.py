@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 from organism.bundle import unpack
-from organism.handlers import Completion, Context
 from organism.completer import Completer
+from organism.handlers import Completion, Context
 from organism.loading import load_listener
 from organism.reporter import Reporter
 from organism.seat import Seat

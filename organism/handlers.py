@@ -73,9 +73,9 @@ class Completion:
 class ContextServices(Protocol):
     """What a Context asks of the cell it runs in. Handlers do not see it."""
 
-    async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message]: ...
-
     async def complete(self, context: Context, message: str, options: dict[str, Any]) -> Completion: ...
+
+    async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message]: ...
 
 
 class Context:

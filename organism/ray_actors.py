@@ -129,7 +129,7 @@ class PumpActor:
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> Runtime:
-        context = ray.get_runtime_context()
+        context: Any = ray.get_runtime_context()
         runtime = await start_runtime(
             self._path,
             lambda _: RayCells(self._namespace),
@@ -284,7 +284,7 @@ class RayCells:
     async def find(self, name: str) -> CellRef | None:
         """See CellHost.find."""
         try:
-            actor = ray.get_actor(name, self._namespace)
+            actor: Any = ray.get_actor(name, self._namespace)
             attached = await actor.attach.remote()
         except (ValueError, RayActorError):
             return None
@@ -379,8 +379,8 @@ def _largest(spec: CellSpec) -> dict[str, float]:
     return resources
 
 
-RemotePump = ray.remote(PumpActor)
-RemoteCell = ray.remote(CellActor)
+RemotePump: Any = ray.remote(PumpActor)
+RemoteCell: Any = ray.remote(CellActor)
 
 
 # The outside
@@ -506,7 +506,7 @@ async def start_pump(path: Path, namespace: str, storage: StorageSection) -> Ray
 async def shut_down(namespace: str) -> None:
     """Ends pump and cells at once; what was not done is done after the next start. No error if there is none."""
     try:
-        actor = ray.get_actor(PUMP, namespace)
+        actor: Any = ray.get_actor(PUMP, namespace)
     except ValueError:
         return
     with contextlib.suppress(RayActorError):

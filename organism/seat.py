@@ -43,7 +43,7 @@ class Seat:
         complete: Complete,
     ) -> None:
         self.listener = listener
-        self.history = history
+        self._history = history
         self.timeout_s = listener.timeout_s or spec.handler_timeout_s
         self._handler = loaded.handler
         self._types = payload_types(loaded, listener.name)
@@ -56,6 +56,9 @@ class Seat:
     def accepts(self) -> tuple[str, ...]:
         """The payload types the handler takes."""
         return tuple(self._types)
+
+    async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message]:
+        return await self._history(thread_id, until_slot, limit)
 
     async def complete(self, context: Context, message: str, options: dict[str, Any]) -> Completion:
         return await self._complete(self, context, message, options)
@@ -70,6 +73,7 @@ class Seat:
         seq = delivery.message.seq
         started_s = time.perf_counter()
         delay_s = retry.delay_s
+        error = ""
         for attempt in range(1, retry.attempts + 1):
             if attempt > 1:
                 await asyncio.sleep(delay_s)

@@ -25,9 +25,9 @@ class InFlight(NamedTuple):
 class Ready(Protocol):
     """An order of delivery: at most one message of each thread."""
 
-    def push(self, pending: Pending) -> None: ...
+    def push(self, pending: Pending, /) -> None: ...
 
-    def push_first(self, pending: Pending) -> None: ...
+    def push_first(self, pending: Pending, /) -> None: ...
 
     def first(self) -> Pending: ...
 
@@ -74,7 +74,7 @@ class DepthFirst:
     def __init__(self) -> None:
         self._heap: list[tuple[str, int, Pending]] = []
 
-    def push(self, pending: Pending) -> None:
+    def push(self, pending: Pending, /) -> None:
         heappush(self._heap, (pending.message.thread_id, pending.message.seq, pending))
 
     push_first = push
