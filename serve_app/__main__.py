@@ -24,12 +24,18 @@ from organism.errors import OrganismError
 from serve_app.interrupts import Interrupted
 from serve_app.launch_errors import CannotLaunch, RayUnusable
 from serve_app.launch_options import LaunchOptions, parse_options
-from serve_app.ports import api_port
+from serve_app.ports import answers, api_port
 from serve_app.ray_environment import local_variables, serve_variables
+from serve_app.run_file import was_left_behind
 from serve_app.worker_output import WorkerOutput
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+
+JOIN_TIMEOUT_S = 5.0
+
+KILLED_GONE_S = 15.0
+"""How long the processes of a launcher that was killed may still hold the port; 2 to 5 s as a rule."""
 
 TEMP = Path("/tmp")
 """Not $TMPDIR, which may be long: paths of Unix sockets bear about 100 characters."""
@@ -63,7 +69,8 @@ def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
     port = config.organism.port if options.port is None else options.port
     joined = options.address is not None
     if port == 0 or not joined:
-        port = api_port(host, port)
+        patience_s = KILLED_GONE_S if was_left_behind(options.folder) else 0.0
+        port = api_port(host, port, patience_s)
     variables = serve_variables(config.limits.max_clients * config.api.replicas)
     own_ray = {} if joined else local_variables(run_dir)
     os.environ.update({**variables, **own_ray, **os.environ})  # what the operator set stays as it is
@@ -93,6 +100,8 @@ def _ray(address: str | None, namespace: str) -> Iterator[RayPlace]:
     """
     import ray
 
+    if address and address != "auto" and (reason := answers(address, JOIN_TIMEOUT_S)):
+        raise RayUnusable(address, reason)  # Ray itself tries for two minutes
     preload = threading.Thread(target=importlib.import_module, args=("serve_app.app",), daemon=True)
     preload.start()  # Ray is mostly waited for; this shares nothing with what it imports
     try:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 
 from serve_app.launch_errors import PortUnavailable
 
+POLL_S = 0.1
 
-def api_port(host: str, port: int) -> int:
-    """`port` when it can be listened on at `host`; a free one for 0.
+
+def api_port(host: str, port: int, patience_s: float = 0.0) -> int:
+    """`port` when it can be listened on at `host`, perhaps after `patience_s`; a free one for 0.
 
     Raises:
         PortUnavailable: it is in use, reserved, or `host` is no address of this machine.
     """
-    try:
-        return _bindable(host, port)
-    except OSError as error:
-        in_use = error.errno == errno.EADDRINUSE
-        raise PortUnavailable(host, port, "it is in use" if in_use else str(error.strerror or error)) from error
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return _bindable(host, port)
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            if not in_use or time.monotonic() >= deadline:
+                reason = "it is in use" if in_use else error.strerror or str(error)
+                raise PortUnavailable(host, port, reason) from error
+        time.sleep(POLL_S)
 
 
 def preferred_port(port: int) -> int:
@@ -27,6 +35,18 @@ def preferred_port(port: int) -> int:
         return _bindable("", port)
     except OSError:
         return _bindable("", 0)
+
+
+def answers(address: str, timeout_s: float) -> str | None:
+    """Why nobody takes connections at `address` (host:port); None when somebody does."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return "it is no host:port"
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def _bindable(host: str, port: int) -> int:

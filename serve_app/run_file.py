@@ -12,6 +12,18 @@ import orjson
 RUN_FILE = Path(".organism") / "run.json"
 
 
+def was_left_behind(folder: Path) -> bool:
+    """Whether the last launcher in this folder was killed: its processes need some seconds to notice."""
+    try:
+        pid = int(orjson.loads((folder / RUN_FILE).read_bytes())["pid"])
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return False
+
+
 @contextmanager
 def run_file(folder: Path, url: str, namespace: str, dashboard: str | None) -> Iterator[None]:
     """The file stands in `folder` inside this context. Who reads it sees all of it or nothing."""

@@ -6,6 +6,8 @@ Import this only after the environment is set: it imports ray.
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +39,9 @@ READY_WITHIN_S = 60.0
 POLL_S = 0.05
 TROUBLE_POLL_S = 1.0
 RESTART_POLL_S = 0.2
+
+LEAVE_WITHIN_S = 20.0
+"""How long the end may take. Ray waits a minute for a cluster that is gone, as after a SIGTERM to all processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ async def run(launch: Launch) -> None:
                 print(await _announcement(launch, url), flush=True)  # noqa: T201 (the launcher is a command)
                 with suppress(Interrupted):
                     await interrupts.until_first(_until_stopped(organism))
-                await interrupts.until_second(_stop(organism))
+                await interrupts.until_second(_stop(organism, launch.config.supervision.drain_timeout_s))
 
 
 async def _make_room(namespace: str) -> None:
@@ -102,6 +107,9 @@ async def _torn_down(namespace: str, with_serve: bool) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        watchdog = threading.Timer(LEAVE_WITHIN_S, os._exit, (1,))
+        watchdog.daemon = True  # so it is forgotten when the process ends in time
+        watchdog.start()
         await ray_actors.shut_down(namespace)
         await asyncio.to_thread(undeploy, namespace, with_serve)
 
@@ -159,14 +167,21 @@ async def _until_stopped(organism: RayOrganism) -> None:
             await asyncio.sleep(RESTART_POLL_S)
 
 
-async def _stop(organism: RayOrganism) -> None:
-    """Lets running handlers finish, within the drain timeout of the organism's supervision."""
-    while True:
-        try:
-            await organism.stop()
-            return await organism.wait_stopped()
-        except OrganismUnreachable:
-            await asyncio.sleep(RESTART_POLL_S)
+async def _stop(organism: RayOrganism, drain_timeout_s: float) -> None:
+    """Lets running handlers finish. What is not done at the end of the timeout is done after the next start."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(drain_timeout_s + LEAVE_WITHIN_S):
+            while not await _stopped(organism):  # noqa: ASYNC110 (it is in another process)
+                await asyncio.sleep(RESTART_POLL_S)
+
+
+async def _stopped(organism: RayOrganism) -> bool:
+    try:
+        await organism.stop()
+        await organism.wait_stopped()
+    except OrganismUnreachable:  # the pump is being restarted
+        return False
+    return True
 
 
 async def _announcement(launch: Launch, url: str) -> str:
