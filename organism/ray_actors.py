@@ -124,7 +124,7 @@ class PumpActor:
 
     async def _runtime(self) -> Runtime:
         # Whoever calls first starts it: after a restart by Ray nobody calls open().
-        if self._opening is None:
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
             self._opening = asyncio.create_task(self._open(), name="open")
         return await asyncio.shield(self._opening)
 
