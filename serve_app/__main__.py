@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from organism.config import OrganismConfig
 from organism.config_file import environment, load_config
 from organism.errors import OrganismError
+from serve_app.announcement import Dashboard
 from serve_app.interrupts import Interrupted
 from serve_app.launch_errors import CannotLaunch, RayUnusable
 from serve_app.launch_options import LaunchOptions, parse_options
@@ -42,10 +43,10 @@ TEMP = Path("/tmp")
 
 
 class RayPlace(NamedTuple):
-    """Where Ray runs: the address of its head node, and of its dashboard."""
+    """Where Ray runs: the address of its head node, and its dashboard."""
 
     head_node: str
-    dashboard: str | None
+    dashboard: Dashboard
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +134,8 @@ def _show_worker_output() -> None:
 
 def _place_of(address: str | None, context: Any) -> RayPlace:
     head = context.address_info["gcs_address"].rpartition(":")[0] if address else "127.0.0.1"
-    return RayPlace(head, f"http://{context.dashboard_url}" if context.dashboard_url else None)
+    url = f"http://{context.dashboard_url}" if context.dashboard_url else None
+    return RayPlace(head, Dashboard(url, wants_token=os.environ.get("RAY_AUTH_MODE") == "token"))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -14,14 +15,27 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 MAX_DEPTH = 5
 
 
-def announcement(config: OrganismConfig, url: str, dashboard: str | None, schema: Mapping[str, Any] | None) -> str:
-    """`schema` is the JSON Schema of `entrance(config)`, None when there is no listener; `dashboard` its address."""
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """Ray's: its address, None when it does not run, and whether it asks for Ray's token."""
+
+    url: str | None
+    wants_token: bool
+
+    def __str__(self) -> str:
+        if self.url is None:
+            return "not running"
+        return f"{self.url} (asks for what `ray get-auth-token` prints)" if self.wants_token else self.url
+
+
+def announcement(config: OrganismConfig, url: str, dashboard: Dashboard, schema: Mapping[str, Any] | None) -> str:
+    """`schema` is the JSON Schema of `entrance(config)`, None when there is none."""
     lines = [
         f"{config.organism.name} is ready",
         "",
         f"  API            {url}/api/v1",
         f"  documentation  {url}/docs",
-        f"  Ray dashboard  {dashboard or 'not running'}",
+        f"  Ray dashboard  {dashboard}",
         "",
         "Try:",
         *(f"  {line}" for line in _lines_to_try(config, url, schema)),

@@ -33,8 +33,8 @@ class RayUnusable(CannotLaunch):
         if self.address is None:
             return f"Ray did not start: {self.reason}; its logs are in /tmp/ray/session_latest/logs"
         return (
-            f"no Ray cluster answers at {self.address}: {self.reason}; start one with `ray start --head`, "
-            "or leave --address out"
+            f"no Ray cluster answers at {self.address}: {self.reason}; start one with `ray start --head`, leave "
+            "--address out, or set RAY_AUTH_MODE=token where the cluster wants one (--address auto does by itself)"
         )
 
 

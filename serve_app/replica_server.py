@@ -1,4 +1,4 @@
-"""How the HTTP server inside a replica treats WebSockets; Ray Serve starts it with uvicorn's defaults."""
+"""The HTTP server inside a replica, which Ray Serve starts with uvicorn's defaults, and what stands before our app."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MIN_MESSAGE_BYTES = 16 * 1024 * 1024
 """Messages up to this size reach the application, which answers the ones that are too large; more ends the stream."""
 
+DIRECT_HEADER = "x-organism-direct"
+
 _READS_FOR_ITSELF = (b"x-request-disconnect-disabled", b"?1")
 
 
-class UnbufferedWebSockets:
-    """Lets the application read its WebSockets from the server itself, which stops reading when nobody does.
+class DirectIngress:
+    """The outermost layer of the application where requests reach the replica itself, as through HAProxy.
 
-    Otherwise Serve reads ahead of the application, into memory without a bound, and cancels it when a client leaves.
-    The header is the one that clients may send to the same end.
+    WebSockets are read by the application from the server, which stops reading when nobody does. Otherwise Serve reads
+    ahead of the application, into memory without a bound, and cancels it when a client leaves. The header is the one
+    that clients may send to the same end.
+
+    The answer to /ready says that it came this way: while HAProxy does not know the replica yet, Serve's slower proxy
+    answers, and streams that begin there stay there.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,7 +33,18 @@ class UnbufferedWebSockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             scope["headers"] = [*scope["headers"], _READS_FOR_ITSELF]
+        elif scope["path"].endswith("/ready"):
+            send = _saying_so(send)
         await self._app(scope, receive, send)
+
+
+def _saying_so(send: Send) -> Send:
+    async def send_with_header(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (DIRECT_HEADER.encode(), b"1")]
+        await send(message)
+
+    return send_with_header
 
 
 def configure_websockets(max_body_bytes: int) -> None:
@@ -39,7 +56,7 @@ def configure_websockets(max_body_bytes: int) -> None:
 
     def config(app: Callable[[], ASGIApp], **options: Any) -> uvicorn.Config:
         return original(
-            lambda: UnbufferedWebSockets(app()),
+            lambda: DirectIngress(app()),
             **options,
             ws_per_message_deflate=False,
             ws_max_size=max(MIN_MESSAGE_BYTES, max_body_bytes),

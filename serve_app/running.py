@@ -21,7 +21,7 @@ from organism import ray_actors
 from organism.config import OrganismConfig
 from organism.errors import OrganismUnreachable
 from organism.ray_actors import RayOrganism
-from serve_app.announcement import announcement, entrance
+from serve_app.announcement import Dashboard, announcement, entrance
 from serve_app.ingress import (
     ServePlace,
     controller_runs,
@@ -33,9 +33,11 @@ from serve_app.ingress import (
 )
 from serve_app.interrupts import Interrupted, Interrupts
 from serve_app.launch_errors import AlreadyRuns, NotReady, ServeUnusable
+from serve_app.replica_server import DIRECT_HEADER
 from serve_app.run_file import run_file
 
 READY_WITHIN_S = 60.0
+DIRECT_WITHIN_S = 3.0
 POLL_S = 0.05
 TROUBLE_POLL_S = 1.0
 RESTART_POLL_S = 0.2
@@ -49,8 +51,7 @@ class Launch:
     """What is to be run, and where.
 
     file: organism.yaml. variables: the environment that Serve's processes do not inherit. head_node: address of the
-    node that the proxy runs on. dashboard: the address of Ray's, None when it does not run.
-    joined: the Ray is not ours, and goes on when we leave.
+    node that the proxy runs on. joined: the Ray is not ours, and goes on when we leave.
     """
 
     file: Path
@@ -60,7 +61,7 @@ class Launch:
     port: int
     variables: Mapping[str, str]
     head_node: str
-    dashboard: str | None
+    dashboard: Dashboard
     joined: bool
 
 
@@ -79,7 +80,7 @@ async def run(launch: Launch) -> None:
         url = place.url(launch.head_node)
         async with _torn_down(launch.namespace, with_serve=launch.joined and not place.found):
             organism = await interrupts.until_first(_start(launch, place, url))
-            with run_file(launch.file.parent, url, launch.namespace, launch.dashboard):
+            with run_file(launch.file.parent, url, launch.namespace, launch.dashboard.url):
                 print(await _announcement(launch, url), flush=True)  # noqa: T201 (the launcher is a command)
                 with suppress(Interrupted):
                     await interrupts.until_first(_until_stopped(organism))
@@ -143,17 +144,20 @@ async def _deploy(launch: Launch, place: ServePlace) -> None:
 
 
 async def _until_ready(url: str) -> None:
-    started, last = time.monotonic(), "no answer"
+    """Returns when /ready answers 200, and requests take the short way, if they do so soon (see DirectIngress)."""
+    started, ready_since, last = time.monotonic(), None, "no answer"
     async with httpx.AsyncClient(timeout=READY_WITHIN_S, trust_env=False) as client:
-        while time.monotonic() < started + READY_WITHIN_S:
+        while (now := time.monotonic()) < started + READY_WITHIN_S:
             try:
                 response = await client.get(f"{url}/ready")
             except httpx.TransportError as error:
                 last = repr(error)
             else:
-                if response.status_code == httpx.codes.OK:
-                    return
                 last = f"{response.status_code} {response.text[:200]}"
+                if response.status_code == httpx.codes.OK:
+                    ready_since = ready_since or now
+                    if DIRECT_HEADER in response.headers or now > ready_since + DIRECT_WITHIN_S:
+                        return
             await asyncio.sleep(POLL_S)
     raise NotReady(url, READY_WITHIN_S, last)
 

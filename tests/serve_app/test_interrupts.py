@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from serve_app.interrupts import Interrupted, Interrupts
+
+
+def interrupt(which: signal.Signals = signal.SIGINT) -> None:
+    os.kill(os.getpid(), which)
+
+
+async def test_work_that_ends_by_itself_gives_its_result():
+    with Interrupts() as interrupts:
+        assert await interrupts.until_first(asyncio.sleep(0, "done")) == "done"
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+async def test_the_first_signal_cancels_the_work(which):
+    cancelled = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            interrupt(which)
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with Interrupts() as interrupts, pytest.raises(Interrupted):
+        await interrupts.until_first(work())
+    assert cancelled.is_set()
+
+
+async def test_a_stop_goes_on_after_the_first_signal_and_ends_at_the_second():
+    begun = asyncio.Event()
+
+    async def stop() -> None:
+        begun.set()
+        interrupt()
+        await asyncio.Event().wait()
+
+    with Interrupts() as interrupts:
+        interrupt()
+        with pytest.raises(Interrupted):
+            await interrupts.until_first(asyncio.Event().wait())
+        with pytest.raises(Interrupted):
+            await interrupts.until_second(stop())
+    assert begun.is_set()
+
+
+async def test_an_error_of_the_work_is_raised():
+    async def work() -> None:
+        raise KeyError("it")
+
+    with Interrupts() as interrupts, pytest.raises(KeyError):
+        await interrupts.until_first(work())
