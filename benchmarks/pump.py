@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=60_000, help="chains in each of three rounds")
     parser.add_argument("--alone", type=int, default=200, help="chains run one after the other")
     arguments = parser.parse_args()
-    ray.init(namespace=NAMESPACE, include_dashboard=False, log_to_driver=False)
+    ray.init("local", namespace=NAMESPACE, include_dashboard=False, log_to_driver=False)
     result = asyncio.run(measure(arguments.chains, arguments.alone))
     ray.shutdown()
     for name, value in result.items():

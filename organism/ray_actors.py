@@ -1,6 +1,6 @@
 """Pump and cells as Ray actors: the only file of this package that knows Ray.
 
-Classes stay plain; Ray is applied from outside. Batches are pickled here, as plain tuples: Ray's own pickler asks
+Classes stay plain; Ray is applied from outside. Batches travel as bytes that are made here: Ray's own pickler asks
 Python about each named tuple, which costs more than sending it.
 """
 
@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import gc
 import logging
+import marshal
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from organism.messages import Accepted, DeadLetter, Inject, Message
 from organism.ref import EventBatch, Reloaded, Snapshot
 from organism.runtime import Runtime, open_storage, start_runtime
 from organism.storage.base import MessageFilter, ThreadFilter
-from organism.threads import Thread
+from organism.threads import Thread, Todo
 from organism.wire import Attached, CellDied, CellRef, CellSpec, Delivery, Outcome, Output, Report
 
 logger = logging.getLogger(__name__)
@@ -44,35 +45,51 @@ NAME_TIMEOUT_S = 10.0
 METRICS_INTERVAL_S = 2.0
 
 
-# Batches on the wire
+# Batches on the wire: marshal is several times as fast as pickle, and both ends run the same Python
 
 
 def encode_deliveries(batch: list[Delivery]) -> bytes:
-    return pickle.dumps([(tuple(message), state, todos, tokens) for message, state, todos, tokens in batch], 5)
+    return marshal.dumps(
+        [
+            (*message, state, [astuple(todo) for todo in todos] if todos else (), tokens)
+            for message, state, todos, tokens in batch
+        ]
+    )
 
 
 def decode_deliveries(data: bytes) -> list[Delivery]:
-    return [Delivery(Message(*message), *rest) for message, *rest in pickle.loads(data)]
+    return [
+        Delivery(Message._make(row[:-3]), row[-3], tuple([Todo(*todo) for todo in row[-2]]), row[-1])
+        for row in marshal.loads(data)
+    ]
 
 
 def encode_report(report: Report) -> bytes:
     outcomes = [
-        (seq, recipient, status, [tuple(output) for output in outputs], *rest)
-        for seq, recipient, status, outputs, *rest in report.outcomes
+        (
+            *outcome[:3],
+            [tuple(output) for output in outcome.outputs],
+            *outcome[4:8],
+            [astuple(todo) for todo in outcome.added_todos],
+            *outcome[9:],
+        )
+        for outcome in report.outcomes
     ]
-    return pickle.dumps((report.incarnation, outcomes, report.waiting), 5)
+    return marshal.dumps((report.incarnation, outcomes, report.waiting))
 
 
 def decode_report(data: bytes) -> Report:
-    incarnation, outcomes, waiting = pickle.loads(data)
-    return Report(
-        incarnation,
-        [
-            Outcome(seq, recipient, status, tuple([Output(*output) for output in outputs]), *rest)
-            for seq, recipient, status, outputs, *rest in outcomes
-        ],
-        waiting,
-    )
+    incarnation, outcomes, waiting = marshal.loads(data)
+    return Report(incarnation, [_outcome(*row) for row in outcomes], waiting)
+
+
+def _outcome(
+    seq: int, recipient: str, status: Any, outputs: list[Any], error: str | None, attempts: int, seconds: float,
+    state: bytes | None, added: list[Any], closed: tuple[str, ...], tokens: int,
+) -> Outcome:  # fmt: skip
+    sent = tuple([Output._make(output) for output in outputs])
+    todos = tuple([Todo(*todo) for todo in added])
+    return Outcome(seq, recipient, status, sent, error, attempts, seconds, state, todos, closed, tokens)
 
 
 # The pump
