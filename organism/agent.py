@@ -90,5 +90,6 @@ class Agent:
             "restarts": self.keeper.restarts,
             "isolation": self.isolation,
             "cell": self.keeper.name,
+            "pid": self.keeper.pid if self.keeper.is_up else None,
             "error": self.error,
         }

@@ -46,7 +46,7 @@ class Snapshot(NamedTuple):
 
     organism: {name, status, uptime_seconds, agent_count, active_threads, total_messages, started_at}.
     agents: each {name, description, is_agent, peers, payload_class, state, current_thread, queue_depth,
-      last_activity, paused, running, handled, restarts, isolation, error}.
+      last_activity, paused, running, handled, failed, tokens, restarts, isolation, cell, pid, error}.
     threads: the latest 100, newest first. config: organism.yaml as parsed, secrets masked.
     """
 

@@ -21,8 +21,12 @@ AGENT = {
     "paused": False,
     "running": 0,
     "handled": 17,
+    "failed": 0,
+    "tokens": 0,
     "restarts": 0,
     "isolation": "actor",
+    "cell": "agent:greeter",
+    "pid": 4711,
     "error": None,
 }
 MESSAGE = {
@@ -62,8 +66,12 @@ class AgentView(BaseModel):
     paused: bool
     running: int = Field(description="handler calls under way")
     handled: int = Field(description="messages handled since the pump started")
+    failed: int = Field(description="of these, with an error")
+    tokens: int = Field(description="of the model, since the pump started")
     restarts: int = Field(description="of its cell since the pump started")
     isolation: Literal["actor", "shared"]
+    cell: str = Field(description="name of the Ray actor that runs its handlers; with isolation shared, of others too")
+    pid: int | None = Field(description="of the process that runs its handlers; null while that is being started")
     error: str | None
 
 

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(url: Url = None, as_json: AsJson = False) -> None:
-    """Shows the organism and its agents: state, queue, restarts."""
+    """Shows the organism and its agents: state, queue, restarts, process."""
     screen = Screen(as_json)
     with Api(url) as api:
         organism = api.get("organism")
@@ -31,7 +31,7 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
         f"{printable(organism['name'])} at {api.url}: {organism['status']}, up {duration(organism['uptime_seconds'])}, "
         f"{organism['active_threads']} active threads, {organism['total_messages']} messages"
     )
-    columns = ("agent", "state", "#queue", "#running", "#handled", "#restarts", "last activity", "thread", "error")
+    columns = ("agent", "state", "#queue", "#running", "#handled", "#restarts", "#pid", "last activity", "thread", "error")
     screen.table(columns, (_agent_row(agent) for agent in agents))
 
 
@@ -53,6 +53,7 @@ def _agent_row(agent: dict[str, Any]) -> tuple[object, ...]:
         agent["name"],
         state,
         *counts,
+        agent["pid"] or "–",
         age(agent["last_activity"]),
         agent["current_thread"] or "",
         agent["error"] or "",

@@ -33,6 +33,7 @@ def make_agent(name: str, **changes: Any) -> dict[str, Any]:
         "handled": 0,
         "restarts": 0,
         "isolation": "actor",
+        "pid": 4711,
         "error": None,
     }
     return agent | changes

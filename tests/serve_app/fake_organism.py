@@ -236,8 +236,12 @@ def agent_view(entry: dict[str, Any]) -> dict[str, Any]:
         "paused": False,
         "running": 0,
         "handled": 0,
+        "failed": 0,
+        "tokens": 0,
         "restarts": 0,
         "isolation": "actor",
+        "cell": f"agent:{entry['name']}",
+        "pid": 4711,
         "error": None,
     }
 

@@ -1,5 +1,6 @@
 """The API in front of the real runtime: the hello organism at work, in this process."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 
@@ -50,6 +51,11 @@ async def test_an_inject_runs_through_the_chain_and_is_seen_on_every_side(hello,
     assert [message["payload"] for message in thread["messages"]][2] == {"message": "HELLO, DAN!"}
     await eventually(lambda: figure(client, "total_messages"), 3)
     assert (await client.get("/organism")).json()["active_threads"] == 0
+
+
+async def test_an_agent_tells_which_process_runs_it(client):
+    agents = (await client.get("/agents")).json()["agents"]
+    assert {agent["name"]: agent["pid"] for agent in agents} == dict.fromkeys(["console", *CHAIN], os.getpid())
 
 
 async def figure(client: httpx.AsyncClient, name: str):
