@@ -55,6 +55,7 @@ class Keeper:
         self._news = asyncio.Event()
         self._revived = asyncio.Event()
         self._suspect: int | None = None
+        self._suspect_from = max(1, policy.max_deaths - 1)  # deaths
         self._in_flight = 0
 
     def __repr__(self) -> str:
@@ -87,11 +88,8 @@ class Keeper:
     def settled(self, seq: int) -> None:
         """The message came back."""
         self._in_flight -= 1
-        self._clear(seq)
-
-    def was_alone(self, seq: int) -> bool:
-        """Whether nothing but this message was in the cell."""
-        return self._in_flight == 1 and self._suspect in (None, seq)
+        if self._suspect == seq:
+            self._clear(seq)
 
     async def cancel(self, seqs: list[int]) -> None:
         if self._ref is not None and seqs:
@@ -220,7 +218,7 @@ class Keeper:
         self.restarts += 1
 
     def _is_suspect(self, deaths: int) -> bool:
-        return deaths >= max(1, self._policy.max_deaths - 1)
+        return deaths >= self._suspect_from
 
     def _clear(self, seq: int) -> None:
         if self._suspect == seq:

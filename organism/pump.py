@@ -169,8 +169,9 @@ class Pump:
     async def _fill(self) -> None:
         """Works what has come in into the open batch."""
         items = self._next_items()
+        found = [self._found(item) for item in items]
         try:
-            await self.load_threads(self._thread_ids(items))
+            await self.load_threads(_thread_ids(items, found))
         except StorageUnavailable as error:
             await self._put_off(items, error)
             return
@@ -178,14 +179,14 @@ class Pump:
             self._open = _Batch(self.ledger.open_group())
         batch = self._open
         batch.items.extend(items)
-        for item in items:
+        for item, outcomes in zip(items, found, strict=True):
             if isinstance(item, _Submitted):
                 batch.answers.append((item.answer, self._accept(item.injects)))
                 batch.size += len(item.injects)
             else:
-                self._settle(item.report, batch)
+                self._settle(outcomes, batch.settled)
                 batch.answers.append((item.answer, None))
-                batch.size += len(item.report.outcomes)
+                batch.size += len(outcomes)
 
     def _next_items(self) -> list[_Submitted | _Reported]:
         items: list[_Submitted | _Reported] = []
@@ -226,7 +227,9 @@ class Pump:
         self._storage_failed = False
         for agent, entry, outcome in batch.settled.values():
             agent.count(outcome)
-            self.release(agent, entry)
+            agent.window.settle(entry.message.seq)
+            self.landed(entry)
+        self._note_activity({agent.name: agent for agent, _, _ in batch.settled.values()})
         self.follow(batch.group)
         for future, result in batch.answers:
             if not future.done():
@@ -239,21 +242,19 @@ class Pump:
         self.ledger.roll_back([batch.group for batch in batches])
         await self._put_off([item for batch in batches for item in batch.items], error)
 
-    def _thread_ids(self, items: list[_Submitted | _Reported]) -> list[str]:
-        ids: list[str] = []
-        for item in items:
-            if isinstance(item, _Submitted):
-                ids.extend([inject.thread_id for inject in item.injects if inject.thread_id is not None])
-            else:
-                for outcome in item.report.outcomes:
-                    entry = self._entry(outcome.recipient, outcome.seq)
-                    if entry is not None:
-                        ids.append(entry.message.thread_id)
-        return ids
-
-    def _entry(self, name: str, seq: int) -> InFlight | None:
-        agent = self.agents.get(name) or self.retired.get(name)
-        return None if agent is None else agent.window.in_flight.get(seq)
+    def _found(self, item: _Submitted | _Reported) -> list[_Settled]:
+        """The outcomes of a report that count: the others were settled before, or their thread was killed, or
+        another cell has the message now."""
+        if isinstance(item, _Submitted):
+            return []
+        incarnation, outcomes, _ = item.report
+        found: list[_Settled] = []
+        for outcome in outcomes:
+            agent = self.agents.get(outcome.recipient) or self.retired.get(outcome.recipient)
+            entry = None if agent is None else agent.window.in_flight.get(outcome.seq)
+            if agent is not None and entry is not None and entry.incarnation == incarnation:
+                found.append(_Settled(agent, entry, outcome))
+        return found
 
     def _accept(self, injects: list[Inject]) -> list[Accepted | OrganismError]:
         max_queue = self.ledger.limits.max_queue
@@ -271,19 +272,13 @@ class Pump:
         batches = [batch for batch in (self._writing, self._open) if batch is not None]
         return sum(batch.group.joining.get(name, 0) for batch in batches)
 
-    def _settle(self, report: Report, batch: _Batch) -> None:
-        incarnation, outcomes, _ = report
+    def _settle(self, outcomes: list[_Settled], settled: dict[int, _Settled]) -> None:
         before = self._writing.settled if self._writing is not None else {}
-        settled = batch.settled
-        for outcome in outcomes:
-            agent = self.agents.get(outcome.recipient) or self.retired.get(outcome.recipient)
-            entry = None if agent is None else agent.window.in_flight.get(outcome.seq)
-            if agent is None or entry is None or entry.incarnation != incarnation or outcome.seq in settled:
-                continue  # settled before, or its thread was killed, or another cell has it now
-            if outcome.seq in before:
-                continue  # the same report, sent again
-            self.ledger.settle(entry.message, outcome)
-            settled[outcome.seq] = _Settled(agent, entry, outcome)
+        for each in outcomes:
+            seq = each.outcome.seq
+            if seq not in settled and seq not in before:  # a report may come twice
+                self.ledger.settle(each.entry.message, each.outcome)
+                settled[seq] = each
 
     async def _put_off(self, items: list[_Submitted | _Reported], error: StorageUnavailable) -> None:
         """The storage failed: refuses the injects, keeps the outcomes for the next try."""
@@ -329,10 +324,14 @@ class Pump:
     def release(self, agent: Agent, entry: InFlight) -> None:
         """The message in flight is settled: its agent has room."""
         agent.window.settle(entry.message.seq)
-        agent.last_activity_ms = self.ledger.now_ms
-        self._hot.add(agent.name)
-        self.states.touch(agent)
         self.landed(entry)
+        self._note_activity({agent.name: agent})
+
+    def _note_activity(self, agents: dict[str, Agent]) -> None:
+        for name, agent in agents.items():
+            agent.last_activity_ms = self.ledger.now_ms
+            self._hot.add(name)
+            self.states.touch(agent)
 
     def landed(self, entry: InFlight) -> None:
         """A message is not in flight any more."""
@@ -450,6 +449,15 @@ class Pump:
                 window.refill(pending, all_read=len(pending) < room)
                 self._hot.add(name)
         self.dispatch()
+
+
+def _thread_ids(items: list[_Submitted | _Reported], found: list[list[_Settled]]) -> set[str]:
+    """The threads that these items are about, but for new ones."""
+    ids = {each.entry.message.thread_id for outcomes in found for each in outcomes}
+    for item in items:
+        if isinstance(item, _Submitted):
+            ids.update([inject.thread_id for inject in item.injects if inject.thread_id is not None])
+    return ids
 
 
 async def _answer(control: _Control) -> None:
