@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def test_everything_that_is_mounted_is_there(cluster: dict[str, Any]) -> None:
 
 def test_what_is_installed_is_mounted(cluster: dict[str, Any]) -> None:
     mounted = set(cluster["file_mounts"].values())
-    packages = {each.parent.name for each in ROOT.glob("*/__init__.py") if each.parent.name != "tests"}
+    include = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = {each.parent.name for pattern in include for each in ROOT.glob(f"{pattern}/__init__.py")}
     assert packages | {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"} <= mounted
 
 

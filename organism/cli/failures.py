@@ -57,12 +57,18 @@ class CliFailure(Exception):
         return {"error": error}
 
     def detail_lines(self) -> list[str]:
-        """The details for people, one fact a line."""
+        """The details for people, one fact a line, without those that the message tells already."""
         if self.details is None:
             return []
         if isinstance(self.details, dict):
             return [f"{key}: {_inline(value)}" for key, value in self.details.items()]
-        return [_inline(each) for each in self.details] if isinstance(self.details, list) else [_inline(self.details)]
+        details = self.details if isinstance(self.details, list) else [self.details]
+        return [_inline(each) for each in details if not self._tells(each)]
+
+    def _tells(self, detail: Any) -> bool:
+        """Whether the message holds this problem of the API, as the messages of the pump and of reload do."""
+        problem = detail.get("problem") if isinstance(detail, dict) else None
+        return problem is not None and problem in str(self)
 
 
 def _inline(value: Any) -> str:

@@ -215,6 +215,14 @@ def test_the_fields_that_are_wrong_are_listed(cli: Cli) -> None:
     assert "path: text, problem: Field required" in result.stderr
 
 
+def test_a_problem_that_the_message_tells_is_not_shown_again(cli: Cli, organism: FakeOrganism) -> None:
+    problems = ["organism.yaml:3: prot: is no known key", "organism.yaml:4: foo: is no known key"]
+    details = [{"path": "prot", "problem": "is no known key", "line": 3}]
+    error = {"code": "config", "message": "\n".join(problems), "details": details}
+    organism.reload_answer = (422, {"error": error})
+    assert cli("reload").stderr.splitlines() == [f"error: {problems[0]}", problems[1]]
+
+
 def test_an_unknown_agent_is_refused_with_the_api_s_words(cli: Cli) -> None:
     result = cli("inject", "nobody", "{}", "--json")
     assert result.exit_code == ExitCode.REFUSED
