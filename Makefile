@@ -25,8 +25,8 @@ test: install
 	@echo "== tests" && $(BIN)/pytest --durations=10
 
 bench: install
-	$(BIN)/python benchmarks/pump.py
-	$(BIN)/python benchmarks/api.py
+	$(BIN)/python -m benchmarks.pump
+	$(BIN)/python -m benchmarks.api
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
