@@ -106,7 +106,7 @@ class ThreadNotFound(NotFound):
         self.thread_id = thread_id
 
     def __str__(self) -> str:
-        return f"no thread {self.thread_id!r}; leave thread_id out to start a new one"
+        return f"no thread {self.thread_id!r}; GET /api/v1/threads lists them, an inject without thread_id starts one"
 
 
 class DeadLetterNotFound(NotFound):

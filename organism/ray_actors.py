@@ -13,6 +13,7 @@ import logging
 import marshal
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.util.annotations import RayDeprecationWarning
 from ray.util.metrics import Counter, Gauge
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -146,17 +148,24 @@ class PumpActor:
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> Runtime:
-        context: Any = ray.get_runtime_context()
         runtime = await start_runtime(
             self._path,
             lambda _: RayCells(self._namespace),
             storage=open_storage(self._storage, self._path.parent),
-            resume=context.was_current_actor_reconstructed,
+            resume=_was_started_again(),
             on_failure=_end_process,
         )
         _calm_garbage_collector()
         self._metrics = asyncio.create_task(Metrics(runtime).run(), name="metrics")
         return runtime
+
+
+def _was_started_again() -> bool:
+    """Whether Ray has restarted this actor."""
+    context: Any = ray.get_runtime_context()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # Ray's own property uses what Ray deprecates
+        return bool(context.was_current_actor_reconstructed)
 
 
 def _end_process(error: BaseException) -> None:

@@ -10,6 +10,9 @@ from organism.cli.client import Api
 from organism.cli.options import AsJson, Limit, Offset, Url
 from organism.cli.output import Screen, age, duration, message_line, printable, styled_state
 
+_FIGURES = {"queue": "queue_depth", "running": "running", "handled": "handled", "restarts": "restarts", "pid": "pid"}
+"""Columns of `status`, and the fields of an agent that they show."""
+
 
 def register(app: typer.Typer) -> None:
     app.command()(status)
@@ -31,7 +34,7 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
         f"{printable(organism['name'])} at {api.url}: {organism['status']}, up {duration(organism['uptime_seconds'])}, "
         f"{organism['active_threads']} active threads, {organism['total_messages']} messages"
     )
-    columns = ("agent", "state", "#queue", "#running", "#handled", "#restarts", "#pid", "last activity", "thread", "error")
+    columns = ("agent", "state", *(f"#{each}" for each in _FIGURES), "last activity", "thread", "error")
     screen.table(columns, (_agent_row(agent) for agent in agents))
 
 
@@ -48,12 +51,10 @@ def _agent_row(agent: dict[str, Any]) -> tuple[object, ...]:
     state = styled_state(agent["state"])
     if agent["paused"]:
         state.append(" (paused)", style="magenta")
-    counts = tuple(agent[key] for key in ("queue_depth", "running", "handled", "restarts"))
     return (
         agent["name"],
         state,
-        *counts,
-        agent["pid"] or "–",
+        *("–" if agent[key] is None else agent[key] for key in _FIGURES.values()),
         age(agent["last_activity"]),
         agent["current_thread"] or "",
         agent["error"] or "",
@@ -153,6 +154,8 @@ def dead_letters(
 
 
 def _say_what_is_left(screen: Screen, page: dict[str, Any]) -> None:
+    if not page["total"]:
+        screen.notice("there are none")
     shown_until = page["offset"] + page["count"]
     if page["total"] > shown_until:
         screen.notice(f"{page['count']} of {page['total']}; --offset {shown_until} shows the next ones")
