@@ -23,7 +23,7 @@ from organism.config_file import environment, load_config
 from organism.errors import OrganismError
 from serve_app.announcement import Dashboard
 from serve_app.interrupts import Interrupted
-from serve_app.launch_errors import CannotLaunch, RayUnusable
+from serve_app.launch_errors import CannotLaunch, RayDied, RayUnusable
 from serve_app.launch_options import LaunchOptions, parse_options
 from serve_app.ports import answers, api_port
 from serve_app.ray_environment import local_variables, serve_variables
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="org-", dir=TEMP) as run_dir:
             _run(options, config, Path(run_dir))
     except (OrganismError, CannotLaunch) as error:
-        print(f"organism: {error}", file=sys.stderr)  # noqa: T201 (this is a command)
+        _tell(error)
         return EXIT_FAILED
     except (KeyboardInterrupt, Interrupted):
         return EXIT_INTERRUPTED
@@ -89,6 +89,7 @@ def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
             head_node=ray_place.head_node,
             dashboard=ray_place.dashboard,
             joined=joined,
+            dead_process=(lambda: None) if joined else _dead_process,
         )
         asyncio.run(run(launch))
 
@@ -119,8 +120,24 @@ def _ray(address: str | None, namespace: str) -> Iterator[RayPlace]:
         preload.join()
         _show_worker_output()
         yield _place_of(address, context)
+    except RayDied as error:
+        _tell(error)
+        os._exit(EXIT_FAILED)  # ray.shutdown() would wait for it; what is left of it ends with this process
     finally:
         ray.shutdown()
+
+
+def _tell(error: Exception) -> None:
+    print(f"organism: {error}", file=sys.stderr, flush=True)  # noqa: T201 (this is a command)
+
+
+def _dead_process() -> str | None:
+    """Which of the processes that our Ray cannot do without has ended."""
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    dead = {kind for kind, _ in node.dead_processes()} if node else set()
+    return next((kind for kind in ("raylet", "gcs_server") if kind in dead), None)
 
 
 def _show_worker_output() -> None:

@@ -1,4 +1,4 @@
-"""Why an organism could not be started, apart from what is wrong with the organism itself."""
+"""Why an organism cannot run, apart from what is wrong with the organism itself."""
 
 from __future__ import annotations
 
@@ -36,6 +36,17 @@ class RayUnusable(CannotLaunch):
             f"no Ray cluster answers at {self.address}: {self.reason}; start one with `ray start --head`, leave "
             "--address out, or set RAY_AUTH_MODE=token where the cluster wants one (--address auto does by itself)"
         )
+
+
+class RayDied(CannotLaunch):
+    """A process of our own Ray ended, and with it everything that runs in it."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__(process)
+        self.process = process
+
+    def __str__(self) -> str:
+        return f"Ray ended (its {self.process}); start the organism again, what it has accepted is in its storage"
 
 
 class ServeUnusable(CannotLaunch):

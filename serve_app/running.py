@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from serve_app.ingress import (
     undeploy,
 )
 from serve_app.interrupts import Interrupted, Interrupts
-from serve_app.launch_errors import AlreadyRuns, NotReady, ServeUnusable
+from serve_app.launch_errors import AlreadyRuns, NotReady, RayDied, ServeUnusable
 from serve_app.replica_server import DIRECT_HEADER
 from serve_app.run_file import run_file
 
@@ -41,9 +41,10 @@ DIRECT_WITHIN_S = 3.0
 POLL_S = 0.05
 TROUBLE_POLL_S = 1.0
 RESTART_POLL_S = 0.2
+RAY_POLL_S = 0.5
 
 LEAVE_WITHIN_S = 20.0
-"""How long the end may take. Ray waits a minute for a cluster that is gone, as after a SIGTERM to all processes."""
+"""How long the end may take: Ray waits a minute for a cluster that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Launch:
     head_node: str
     dashboard: Dashboard
     joined: bool
+    dead_process: Callable[[], str | None]
 
 
 async def run(launch: Launch) -> None:
@@ -70,15 +72,34 @@ async def run(launch: Launch) -> None:
 
     Raises:
         Interrupted: by a signal while it started, or by a second one while it stopped.
+        RayDied: there is nothing left to stop.
         OrganismError, CannotLaunch: it could not be started.
     """
+    running = asyncio.create_task(_run(launch))
+    watching = asyncio.create_task(_watch_ray(launch.dead_process))
+    try:
+        await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+        (running if running.done() else watching).result()
+    finally:
+        running.cancel()
+        watching.cancel()
+        await asyncio.gather(running, watching, return_exceptions=True)
+
+
+async def _watch_ray(dead_process: Callable[[], str | None]) -> None:
+    while (process := dead_process()) is None:  # noqa: ASYNC110 (nothing tells)
+        await asyncio.sleep(RAY_POLL_S)
+    raise RayDied(process)
+
+
+async def _run(launch: Launch) -> None:
     with Interrupts() as interrupts:
         await _make_room(launch.namespace)
         place = await asyncio.to_thread(
             find_place, launch.config.organism.name, launch.namespace, launch.host, launch.port
         )
         url = place.url(launch.head_node)
-        async with _torn_down(launch.namespace, with_serve=launch.joined and not place.found):
+        async with _torn_down(launch, with_serve=launch.joined and not place.found):
             organism = await interrupts.until_first(_start(launch, place, url))
             with run_file(launch.file.parent, url, launch.namespace, launch.dashboard.url):
                 print(await _announcement(launch, url), flush=True)  # noqa: T201 (the launcher is a command)
@@ -103,7 +124,7 @@ async def _make_room(namespace: str) -> None:
 
 
 @asynccontextmanager
-async def _torn_down(namespace: str, with_serve: bool) -> AsyncIterator[None]:
+async def _torn_down(launch: Launch, with_serve: bool) -> AsyncIterator[None]:
     """Leaves neither actors nor replicas behind, also when the start or the stop was broken off."""
     try:
         yield
@@ -111,8 +132,9 @@ async def _torn_down(namespace: str, with_serve: bool) -> AsyncIterator[None]:
         watchdog = threading.Timer(LEAVE_WITHIN_S, os._exit, (1,))
         watchdog.daemon = True  # so it is forgotten when the process ends in time
         watchdog.start()
-        await ray_actors.shut_down(namespace)
-        await asyncio.to_thread(undeploy, namespace, with_serve)
+        if launch.dead_process() is None:
+            await ray_actors.shut_down(launch.namespace)
+            await asyncio.to_thread(undeploy, launch.namespace, with_serve)
 
 
 async def _start(launch: Launch, place: ServePlace, url: str) -> RayOrganism:
