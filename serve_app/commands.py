@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from organism.storage.base import MessageFilter
 from serve_app.error_handlers import readable
@@ -22,9 +30,19 @@ MAX_ECHOED_CHARS = 200
 
 Names = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=MAX_NAMES)]
 SmallNumber = Annotated[int | float, Field(ge=-MAX_POSITION, le=MAX_POSITION)]
-Since = Position | Moment
 EventName = Literal["message", "thread_created", "thread_updated", "agent_state", "error", "reloaded"]
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _seq_or_time(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    """One problem instead of one for each kind."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError(f"must be a seq from 0 to {MAX_POSITION}, or a time as 2024-01-15T10:00:00Z") from None
+
+
+Since = Annotated[Position | Moment, WrapValidator(_seq_or_time)]
 
 
 class Command(BaseModel):

@@ -76,7 +76,10 @@ def describe(error: OrganismError) -> dict[str, Any]:
 
 def readable(errors: Any, skip: int = 0) -> tuple[tuple[str, str], ...]:
     """Pydantic's error list as `(dotted path, text)` pairs; `skip` leaves out leading parts of each path."""
-    return tuple((".".join(str(part) for part in error["loc"][skip:]), error["msg"]) for error in errors)
+    return tuple(
+        (".".join(str(part) for part in error["loc"][skip:]), error["msg"].removeprefix("Value error, "))
+        for error in errors
+    )
 
 
 def _details(error: OrganismError) -> list[dict[str, Any]]:
