@@ -20,6 +20,8 @@ from organism.seat import Seat
 from organism.wire import Attached, CellSpec, Delivery, PumpLink
 
 TIMEOUT_RESOLUTION_S = 0.05
+CLOSE_TIMEOUT_S = 1.0
+"""How long a closing cell waits for handlers that it has cancelled; whoever ignores that ends with the process."""
 
 
 class Cell:
@@ -55,7 +57,8 @@ class Cell:
             tasks.append(self._watchman)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
         await self._reporter.close()
         await self._completer.close()
 
@@ -75,17 +78,25 @@ class Cell:
     def cancel(self, seqs: list[int]) -> None:
         """Cancels handlers whose thread was killed; nothing is reported of them."""
         for seq in seqs:
-            task = self._tasks.get(seq)
+            task = self._tasks.pop(seq, None)  # here, since one that has not begun yet will never do it
             if task is not None:
                 task.cancel()
 
     async def _handle(self, seat: Seat, delivery: Delivery) -> None:
+        task = asyncio.current_task()
         try:
             outcome = await seat.handle(delivery)
         finally:
-            mine = self._tasks.pop(delivery.message.seq, None)
-        if mine is not None:  # else it was abandoned after its timeout, and reported without this
+            is_awaited = self._forget(delivery.message.seq, task)
+        if is_awaited:
             self._reporter.add(outcome)
+
+    def _forget(self, seq: int, task: asyncio.Task[Any] | None) -> bool:
+        """Whether this task still was the one that works on the message: not if it was cancelled or abandoned."""
+        if self._tasks.get(seq) is not task:
+            return False
+        del self._tasks[seq]
+        return True
 
     async def _complete(self, seat: Seat, context: Context, message: str, options: dict[str, Any]) -> Completion:
         self._reporter.wait_for_model(seat.listener.name, +1)
@@ -100,7 +111,7 @@ class Cell:
             await asyncio.sleep(TIMEOUT_RESOLUTION_S)
             now_s = time.monotonic()
             for seat in self._seats.values():
-                self.cancel(seat.overdue(now_s))
-                for outcome in seat.abandoned(now_s):
-                    if self._tasks.pop(outcome.seq, None) is not None:
+                seat.cancel_overdue(now_s)
+                for task, outcome in seat.abandon(now_s):
+                    if self._forget(outcome.seq, task):
                         self._reporter.add(outcome)

@@ -24,9 +24,7 @@ class Completer:
         self._router: Router | None = None
         self._peers: dict[str, list[Peer]] = {}
 
-    async def complete(
-        self, listener: Listener, context: Context, message: str, options: dict[str, Any]
-    ) -> Completion:
+    async def complete(self, listener: Listener, context: Context, message: str, options: dict[str, Any]) -> Completion:
         chosen = CompletionOptions.of(options)
         if not self._spec.llm.backends:
             raise NoModelConfigured  # before anything is read for it
@@ -41,7 +39,7 @@ class Completer:
             budgets=self._budgets(listener, context),
             options=chosen,
         )
-        context.tokens += done.input_tokens + done.output_tokens
+        context.count_tokens(done.input_tokens + done.output_tokens)
         return done
 
     async def close(self) -> None:

@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from organism.messages import Message, new_id
 from organism.threads import Todo
 
+MAX_TODOS = 1000
+"""Watchers that one listener may have in one thread."""
+
 
 class Payload(BaseModel):
     """Base for payload classes. Any pydantic model or dataclass will do; this one also refuses unknown fields."""
@@ -88,8 +91,8 @@ class Context:
     """
 
     __slots__ = (
-        "_services", "_slot_index", "added_todos", "closed_todos", "is_self_call", "message_id", "own_name", "sender",
-        "state", "thread_id", "todos", "tokens",
+        "_services", "_slot_index", "_tokens", "added_todos", "closed_todos", "is_self_call", "message_id", "own_name",
+        "sender", "state", "thread_id", "todos",
     )  # fmt: skip
 
     def __init__(
@@ -113,9 +116,17 @@ class Context:
         self.is_self_call = sender == own_name
         self.state = state
         self.todos = todos
-        self.tokens = tokens
+        self._tokens = tokens
         self.added_todos: list[Todo] = []
         self.closed_todos: list[str] = []
+
+    @property
+    def tokens(self) -> int:
+        return self._tokens
+
+    def count_tokens(self, used: int) -> None:
+        """Called by the cell alone, after each answer of a model."""
+        self._tokens += used
 
     async def history(self, limit: int = 100) -> list[Message]:
         """The thread's last `limit` messages up to and including this one, oldest first."""
@@ -136,14 +147,16 @@ class Context:
     def todo(self, wait_for: type | str, from_listener: str | None = None, description: str = "") -> str:
         """Registers a watcher: it is raised when a payload of this type arrives in the thread; returns its id."""
         name = wait_for if isinstance(wait_for, str) else wait_for.__name__
-        watcher = Todo(new_id(), self.own_name, name, from_listener, description)
+        if len(self.todos) >= MAX_TODOS:
+            raise ValueError(f"{self.own_name} has {MAX_TODOS} todos in this thread; close some first")
+        watcher = Todo(new_id(), self.own_name, str(name), from_listener and str(from_listener), str(description))
         self.added_todos.append(watcher)
         self.todos.append(watcher)
         return watcher.id
 
     def close_todo(self, todo_id: str) -> None:
         """Takes a watcher away; no error if it is gone already."""
-        self.closed_todos.append(todo_id)
+        self.closed_todos.append(str(todo_id))
         self.todos[:] = [each for each in self.todos if each.id != todo_id]
 
     @property

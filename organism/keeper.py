@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Any, Protocol
 
 from organism.config import Supervision
 from organism.errors import HandlerNotLoaded
@@ -52,10 +52,12 @@ class Keeper:
         self._deaths = Restarts(policy)
         self._ref: CellRef | None = None
         self._outbox: list[Message] = []
+        self._cancelled: list[int] = []
         self._news = asyncio.Event()
         self._revived = asyncio.Event()
-        self._suspect: int | None = None
+        self._suspect: int | None = None  # seq of the one that has the cell to itself
         self._suspect_from = max(1, policy.max_deaths - 1)  # deaths
+        self._is_emptying = False  # a suspect waits for the cell to be empty
         self._in_flight = 0
 
     def __repr__(self) -> str:
@@ -73,7 +75,9 @@ class Keeper:
         """Whether a message that `deaths` cells died with may go now: suspects go alone."""
         if self._suspect is not None:
             return False
-        return self._in_flight == 0 or not self._is_suspect(deaths)
+        if self._is_suspect(deaths):
+            self._is_emptying = self._in_flight > 0
+        return not self._is_emptying
 
     def hand_over(self, message: Message, deaths: int) -> None:
         """Sends the message with the next call."""
@@ -90,13 +94,21 @@ class Keeper:
         self._in_flight -= 1
         if self._suspect == seq:
             self._clear(seq)
+        if self._is_emptying and self._in_flight == 0:
+            self._is_emptying = False
+            self._pump.cell_has_room(self)
 
-    async def cancel(self, seqs: list[int]) -> None:
-        if self._ref is not None and seqs:
-            try:
-                await self._ref.cancel(seqs)
-            except CellDied:
-                return  # what it ran is cancelled for good
+    def cancel(self, seq: int) -> None:
+        """The message's thread was killed: cancels its handler, or sees to it that it does not begin."""
+        self._outbox = [message for message in self._outbox if message.seq != seq]
+        self._cancelled.append(seq)
+        self._news.set()
+
+    def obey(self, policy: Supervision) -> None:
+        """Takes over a changed policy."""
+        self._policy = policy
+        self._suspect_from = max(1, policy.max_deaths - 1)
+        self._deaths.obey(policy)
 
     def revive(self) -> None:
         """Forgets earlier deaths; a cell that was given up is started again."""
@@ -109,16 +121,19 @@ class Keeper:
         if ref is not None:
             await ref.kill()
 
-    async def start(self) -> Attached:
+    async def start(self, spec: CellSpec) -> Attached:
         """Starts a new incarnation and waits until its handlers are loaded.
 
         Raises:
             HandlerNotLoaded: user code cannot be used.
             CellDied: the process ended.
         """
-        spec = self._pump.new_spec(self.plan)
         ref = await self._host.start(spec)
-        return await self._take(ref)
+        try:
+            return await self._take(ref)
+        except BaseException:
+            await ref.kill()
+            raise
 
     async def run(self, *, adopt: bool = False) -> None:
         """Keeps the cell alive until cancelled. `adopt` looks for a running one first, that of an earlier pump."""
@@ -135,7 +150,9 @@ class Keeper:
     async def _live(self, adopt: bool) -> str:
         """One life of the cell; returns why it died. A reload has started it already, on trial."""
         if self._ref is None:
-            attached = (await self._find() if adopt else None) or await self.start()
+            attached = await self._find() if adopt else None
+            if attached is None:
+                attached = await self.start(self._pump.new_spec(self.plan))
             await self._pump.cell_up(self, attached)
         ref = self._ref
         return await self._serve(ref) if ref is not None else "it was gone before it could be used"
@@ -161,8 +178,10 @@ class Keeper:
         self.incarnation = attached.incarnation
         self.pid = attached.pid
         self._outbox.clear()
+        self._cancelled.clear()
         self._in_flight = 0
         self._suspect = None
+        self._is_emptying = False
         self._ref = ref
         return attached
 
@@ -174,7 +193,8 @@ class Keeper:
             for work in (self._deliver, self._ping)
         ]
         try:
-            return await died
+            await _first_end(died, others)
+            return died.result()
         finally:
             for task in (died, *others):
                 task.cancel()
@@ -191,6 +211,9 @@ class Keeper:
             await self._news.wait()
             self._news.clear()
             batch, self._outbox = self._outbox, []
+            cancelled, self._cancelled = self._cancelled, []
+            if cancelled:
+                await ref.cancel(cancelled)
             if batch:
                 await ref.deliver(await self._pump.deliveries(batch))
 
@@ -224,3 +247,12 @@ class Keeper:
         if self._suspect == seq:
             self._suspect = None
             self._pump.cell_has_room(self)
+
+
+async def _first_end(died: asyncio.Task[str], others: list[asyncio.Task[None]]) -> None:
+    """Returns when `died` has ended; an error in one of the others is raised at once, not kept until then."""
+    waiting: set[asyncio.Task[Any]] = {died, *others}
+    while not died.done():
+        ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()

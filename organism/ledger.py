@@ -18,7 +18,7 @@ from organism.messages import CONSOLE, Accepted, DeadLetter, Inject, Message, is
 from organism.ref import Event
 from organism.router import SYSTEM_ERROR, Breach, Router
 from organism.storage.base import Commit
-from organism.threads import Thread
+from organism.threads import Thread, ThreadStatus
 from organism.window import InFlight
 from organism.wire import Outcome, Output
 
@@ -43,7 +43,7 @@ class Group:
     routed: list[Message] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     touched: dict[str, Thread] = field(default_factory=dict)
-    was_active: dict[str, bool] = field(default_factory=dict)
+    status_before: dict[str, ThreadStatus] = field(default_factory=dict)
     joining: dict[str, int] = field(default_factory=dict)
     last_seq_before: int = 0
     active_threads_before: int = 0
@@ -109,7 +109,7 @@ class Ledger:
                 return ThreadNotFound(inject.thread_id)
             if found.status == "killed":
                 return ThreadKilled(found.id)
-            if found.message_count >= self.limits.max_slots_per_thread:
+            if self._is_full(found):
                 return ThreadFull(found.id, self.limits.max_slots_per_thread)
             thread = found
             self._touch(thread)
@@ -122,10 +122,11 @@ class Ledger:
 
     def settle(self, message: Message, outcome: Outcome) -> None:
         """Marks a message done and adds what its handler sent, or makes it a dead letter."""
+        thread = self.threads[message.thread_id]
         if outcome.status == "failed":
+            self._count_tokens(thread, outcome)
             self.bury(message, outcome.error or "failed", outcome.attempts)
             return
-        thread = self.threads[message.thread_id]
         self._touch(thread)
         self._group.commit.done.append((message.recipient, message.seq))
         thread.pending -= 1
@@ -192,7 +193,7 @@ class Ledger:
         touched = self._group.touched
         if thread.id not in touched:
             touched[thread.id] = thread
-            self._group.was_active[thread.id] = thread.status == "active"
+            self._group.status_before[thread.id] = thread.status
         thread.last_activity_ms = self._group.now_ms
 
     def _activate(self, thread: Thread) -> None:
@@ -201,50 +202,64 @@ class Ledger:
             thread.error = None
             self.active_threads += 1
 
-    def _deactivate(self, thread: Thread, status: str) -> None:
+    def _deactivate(self, thread: Thread, status: ThreadStatus) -> None:
         if thread.status == "active":
             self.active_threads -= 1
-        thread.status = status  # type: ignore[assignment]
+        thread.status = status
 
     def _conclude(self, thread: Thread, group: Group) -> None:
         if thread.pending == 0 and thread.status == "active":
             self._deactivate(thread, "completed")
-        if group.was_active.get(thread.id, True) != (thread.status == "active"):
+        if group.status_before.get(thread.id, "active") != thread.status:
             group.events.append(Event("thread_updated", self.last_seq, thread.view()))
 
     def _remember(self, thread: Thread, listener: str, outcome: Outcome) -> None:
         if outcome.state is not None:
             thread.states[listener] = outcome.state
-        if outcome.tokens:
-            thread.tokens[listener] = thread.tokens.get(listener, 0) + outcome.tokens
+        self._count_tokens(thread, outcome)
         if outcome.closed_todos:
             thread.todos = [each for each in thread.todos if each.id not in outcome.closed_todos]
         if outcome.added_todos:
             thread.todos.extend(each for each in outcome.added_todos if each.id not in outcome.closed_todos)
 
+    def _count_tokens(self, thread: Thread, outcome: Outcome) -> None:
+        if outcome.tokens:
+            thread.tokens[outcome.recipient] = thread.tokens.get(outcome.recipient, 0) + outcome.tokens
+
     def _send(self, thread: Thread, cause: Message, output: Output) -> None:
         sender = cause.recipient
-        if thread.message_count >= self.limits.max_slots_per_thread:
-            self._refuse(
-                thread, cause, f"the thread holds {thread.message_count} messages (limits.max_slots_per_thread)"
-            )
-            return
         targets = self.router.route(sender, cause.callers, output)
         if isinstance(targets, Breach):
             self._refuse(thread, cause, targets.reason)
             return
-        for recipient, callers in targets:
+        for recipient, callers, is_outside in targets:
+            if self._is_full(thread):
+                self._cut_off(thread, cause, f"{output.payload_type} to {recipient!r} was not sent")
+                continue
             message = self._append(thread, sender, recipient, output.payload_type, output.payload, callers)
-            if self.router.knows(recipient):
+            if not is_outside:
                 self._queue(thread, message)
 
     def _refuse(self, thread: Thread, cause: Message, reason: str) -> None:
         """A breach: a generic error to the sender, where it takes one; the details to the operators only."""
+        if self._is_full(thread):
+            self._cut_off(thread, cause, reason)
+            return
         sender = cause.recipient
         self.report_error(cause, reason)
         message = self._append(thread, "system", sender, SYSTEM_ERROR, ROUTING_ERROR, cause.callers)
         if cause.payload_type != SYSTEM_ERROR and self.router.accepts(sender, SYSTEM_ERROR):
             self._queue(thread, message)
+
+    def _is_full(self, thread: Thread) -> bool:
+        return thread.message_count >= self.limits.max_slots_per_thread
+
+    def _cut_off(self, thread: Thread, cause: Message, lost: str) -> None:
+        """The thread is full, so what was to be sent is lost, and the conversation cannot go on as it was meant."""
+        error = f"{lost}; the thread holds {thread.message_count} messages (limits.max_slots_per_thread)"
+        self._deactivate(thread, "error")
+        thread.error = f"{cause.recipient}: {error}"
+        self.report_error(cause, error)
 
     def _append(
         self, thread: Thread, sender: str, recipient: str, payload_type: str, payload: bytes, callers: str

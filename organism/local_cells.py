@@ -72,4 +72,3 @@ class LocalCell:
     def _check(self) -> None:
         if self._died.done():
             raise CellDied(self.name, self._died.result())
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -45,7 +46,7 @@ def definitions_of(organism: Organism, folder: Path) -> dict[str, str]:
     """By listener: a digest of everything that a running cell of it has taken in."""
     config = organism.config
     sources = SourceDigests(folder)
-    common = (config.llm.model_dump_json(), config.limits.model_dump_json(), sorted(organism.environ.items()))
+    common = (_handler_limits(config), config.llm.model_dump(mode="json"), sorted(organism.environ.items()))
     return {
         each.name: _digest(
             each.model_dump_json(),
@@ -55,6 +56,17 @@ def definitions_of(organism: Organism, folder: Path) -> dict[str, str]:
             common,
         )
         for each in config.listeners
+    }
+
+
+def _handler_limits(config: OrganismConfig) -> dict[str, Any]:
+    """What a cell is told of the sections that it has no part of: fields of CellSpec."""
+    return {
+        "handler_timeout_s": config.supervision.handler_timeout_s,
+        "max_tokens_per_thread": config.max_tokens_per_thread or config.llm.max_tokens_per_thread,
+        "max_outputs": config.limits.max_outputs,
+        "max_payload_bytes": config.limits.max_payload_bytes,
+        "max_state_bytes": config.limits.max_state_bytes,
     }
 
 
@@ -86,11 +98,7 @@ def cell_spec(plan: CellPlan, organism: Organism) -> CellSpec:
         peers={each.name: _peers(each, config) for each in plan.listeners},
         llm=config.llm,
         environ=organism.environ,
-        handler_timeout_s=config.supervision.handler_timeout_s,
-        max_tokens_per_thread=config.max_tokens_per_thread or config.llm.max_tokens_per_thread,
-        max_outputs=config.limits.max_outputs,
-        max_payload_bytes=config.limits.max_payload_bytes,
-        max_state_bytes=config.limits.max_state_bytes,
+        **_handler_limits(config),
     )
 
 

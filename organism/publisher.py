@@ -59,7 +59,7 @@ class Publisher:
     async def wait(self, cursor: int, timeout_s: float) -> None:
         """Returns when there is something behind `cursor`, or after the timeout."""
         self.watch()
-        if self.cursor > cursor or timeout_s <= 0:
+        if self.cursor != cursor or timeout_s <= 0:  # a cursor that is ahead is not ours: the answer is "missed"
             return
         try:
             async with asyncio.timeout(timeout_s):

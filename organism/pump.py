@@ -331,14 +331,12 @@ class Pump:
         for name, agent in agents.items():
             agent.last_activity_ms = self.ledger.now_ms
             self._hot.add(name)
-            self.states.touch(agent)
+            if name in self.agents:
+                self.states.touch(agent)  # nothing is told of one that was removed
 
     def landed(self, entry: InFlight) -> None:
         """A message is not in flight any more."""
         self.in_flight -= 1
-        keeper = self.keepers.get(entry.incarnation)
-        if keeper is not None:
-            keeper.settled(entry.message.seq)
         if self._threads_at_work:
             thread_id = entry.message.thread_id
             left = self._threads_at_work.get(thread_id, 1) - 1
@@ -346,6 +344,9 @@ class Pump:
                 self._threads_at_work[thread_id] = left
             else:
                 self._threads_at_work.pop(thread_id, None)
+        keeper = self.keepers.get(entry.incarnation)
+        if keeper is not None:
+            keeper.settled(entry.message.seq)  # at last: it may hand over the next one
 
     def flying(self, incarnation: str) -> list[tuple[Agent, InFlight]]:
         """What a cell has at present, with whose it is."""

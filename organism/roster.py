@@ -7,63 +7,30 @@ that, whatever the files say meanwhile, and finds its cells again.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-import orjson
-
+from organism.active import ACTIVE, Active, compare, read_active, to_setting
 from organism.agent import Agent
-from organism.bundle import Bundle, pack, unpack
 from organism.config import Listener, OrganismConfig
-from organism.config_file import parse_config, read_dotenv
-from organism.errors import ConfigError, HandlerNotLoaded, StorageUnavailable
+from organism.errors import ConfigError, Stopping, StorageUnavailable
 from organism.keeper import Keeper
 from organism.messages import Message, iso_timestamp, now_ms
-from organism.plan import CellPlan, Organism, cell_spec, definitions_of, isolation_of, plan_cells
+from organism.plan import CellPlan, cell_spec, isolation_of, plan_cells
 from organism.pump import Pump
 from organism.ref import Event, Reloaded
 from organism.router import Router
 from organism.storage.base import Commit, Totals
 from organism.tasks import Tasks
-from organism.window import Window
+from organism.window import InFlight, Window
 from organism.wire import Attached, CellDied, CellHost, CellSpec, Delivery
 
-ACTIVE = "active"
 PAUSED = "paused:"
 DRAIN_POLL_S = 0.05
 STORAGE_RETRY_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Active:
-    """The configuration at work. text: organism.yaml as it was read. definitions: see plan.definitions_of."""
-
-    organism: Organism
-    text: str
-    definitions: dict[str, str]
-    generation: int
-
-    @property
-    def config(self) -> OrganismConfig:
-        return self.organism.config
-
-
-def read_active(path: Path, generation: int = 0) -> Active:
-    """Reads the file and its folder; blocking.
-
-    Raises:
-        ConfigError, HandlerNotLoaded: the organism cannot be run as it is.
-    """
-    folder = path.parent
-    text = path.read_text(encoding="utf-8")
-    config = parse_config(text, str(path))
-    bundle = pack(folder)
-    organism = Organism(config, bundle, read_dotenv(folder))
-    unpacked = unpack(bundle.content, bundle.digest)
-    return Active(organism, text, definitions_of(organism, unpacked), generation)
+BURIED_AT_ONCE = 1000
+"""Messages that become dead letters in one commit."""
 
 
 class Roster:
@@ -91,7 +58,7 @@ class Roster:
                 agent = self._new_agent(listener, keeper, totals.queued.get(listener.name, 0))
                 agent.paused = f"{PAUSED}{listener.name}" in totals.settings
         self._apply_limits()
-        await self._store(plans)
+        await self._store(self.active, plans)
         await self._bury_orphans([name for name in totals.queued if name not in self._pump.agents])
         for keeper in keepers:
             self._run(keeper, adopt=adopt)
@@ -125,62 +92,92 @@ class Roster:
         """Takes over the changed file and code: all of it, or, when anything is wrong with it, nothing.
 
         Raises:
-            ConfigError, HandlerNotLoaded: nothing has changed.
+            ConfigError, BundleError, HandlerNotLoaded, Stopping, StorageUnavailable: nothing has changed.
         """
         old = self.active
         new = await asyncio.to_thread(read_active, self.path, old.generation + 1)
         self._refuse_fixed(old.config, new.config)
-        report = _compare(old, new)
+        report = compare(old, new)
         fresh = [each for each in new.config.listeners if each.name not in report.unchanged]
         plans = plan_cells(new.config, new.definitions, fresh, new.generation)
-        self.active = new
+        keepers = [Keeper(plan, self._host, new.config.supervision, self) for plan in plans]
         try:
-            keepers = await self._try_out(plans)
+            started = await self._try_out(keepers, new)
+            await self._pump.control(lambda: self._swap(new, started, report))
         except BaseException:
-            self.active = old
+            await asyncio.gather(*(keeper.kill() for keeper in keepers))
             raise
-        await self._pump.control(lambda: self._swap(keepers, report))
+        if report.removed:
+            self._tasks.spawn(self._bury_removed(report.removed), "bury what waits for removed listeners")
         return report
 
-    async def _try_out(self, plans: list[CellPlan]) -> list[tuple[Keeper, Attached]]:
+    async def _try_out(self, keepers: list[Keeper], new: Active) -> list[tuple[Keeper, Attached]]:
         """Starts the new cells beside the old ones."""
-        keepers = [Keeper(plan, self._host, self.active.config.supervision, self) for plan in plans]
-        started = await asyncio.gather(*(keeper.start() for keeper in keepers), return_exceptions=True)
-        failures = [each for each in started if isinstance(each, BaseException)]
-        if failures:
-            await asyncio.gather(*(keeper.kill() for keeper in keepers))
-            raise _as_config_error(failures[0], self.path)
+        starting = (keeper.start(cell_spec(keeper.plan, new.organism)) for keeper in keepers)
+        started = await asyncio.gather(*starting, return_exceptions=True)
+        for each in started:
+            if isinstance(each, BaseException):
+                raise _as_config_error(each, self.path)
         return [(keeper, each) for keeper, each in zip(keepers, started, strict=True) if isinstance(each, Attached)]
 
-    async def _swap(self, fresh: list[tuple[Keeper, Attached]], report: Reloaded) -> None:
+    async def _swap(self, new: Active, fresh: list[tuple[Keeper, Attached]], report: Reloaded) -> None:
+        """Between two commits: the new configuration is at work, or, when it cannot be stored, the old one still is."""
         pump = self._pump
-        pump.ledger.router = Router(self.active.config.listeners)
-        pump.ledger.limits = self.active.config.limits
+        if pump.status != "running":
+            raise Stopping
+        kept = self._kept_plans(report.unchanged)
+        await self._store(new, [*kept.values(), *(keeper.plan for keeper, _ in fresh)])
+        self.active = new
         for name in report.removed:
-            pump.retired[name] = pump.agents.pop(name)
-        for agent in pump.agents.values():
-            pump.ledger.router.learn({agent.name: agent.accepts})
+            self._remove(name)
+        for keeper, plan in kept.items():
+            keeper.plan = plan
+            keeper.revive()
+        pump.ledger.limits = new.config.limits
+        pump.ledger.router = Router(new.config.listeners, [each.listener for each in pump.retired.values()])
+        pump.ledger.router.learn({name: pump.agents[name].accepts for name in report.unchanged})
         for keeper, attached in fresh:
             for listener in keeper.plan.listeners:
                 self._hand_to(listener, keeper)
             await self.cell_up(keeper, attached)
             self._run(keeper)
-        for agent in pump.agents.values():
-            if agent.name in report.unchanged:
-                agent.keeper.revive()
-        self._apply_limits()
-        current = {agent.keeper for agent in pump.agents.values()}
-        for keeper in [each for each in self._running if each not in current]:
+        for keeper in [each for each in self._running if each not in {agent.keeper for agent in pump.agents.values()}]:
             self._tasks.spawn(self._retire(keeper), f"{keeper.name}: retire")
-        for keeper in current:
-            served = tuple(each for each in keeper.plan.listeners if pump.agents[each.name].keeper is keeper)
-            digests = {each.name: keeper.plan.definitions[each.name] for each in served}
-            keeper.plan = replace(keeper.plan, listeners=served, definitions=digests)
-        await self._store([keeper.plan for keeper in current])
-        await self._bury_orphans(report.removed)
+        self._apply_limits()
         value = {"added": report.added, "changed": report.changed, "removed": report.removed}
         pump.publisher.publish([Event("reloaded", None, value)])
         pump.wake(list(pump.agents))
+
+    def _kept_plans(self, unchanged: list[str]) -> dict[Keeper, CellPlan]:
+        """What is left of the present cells: those of their listeners that did not change."""
+        agents = self._pump.agents
+        kept: dict[Keeper, CellPlan] = {}
+        for keeper in {agents[name].keeper: None for name in unchanged}:
+            served = tuple(each for each in keeper.plan.listeners if each.name in unchanged)
+            digests = {each.name: keeper.plan.definitions[each.name] for each in served}
+            kept[keeper] = replace(keeper.plan, listeners=served, definitions=digests)
+        return kept
+
+    def _remove(self, name: str) -> None:
+        """It finishes what it runs; what waits for it in the log is buried soon."""
+        pump = self._pump
+        agent = pump.retired[name] = pump.agents.pop(name)
+        agent.window.unload()
+        pump.states.forget(name)
+
+    async def _bury_removed(self, names: list[str]) -> None:
+        """Tries until the storage lets it; should the organism end before, the next start does it."""
+        while True:
+            try:
+                await self._pump.control(lambda: self._bury_orphans([name for name in names if self._is_gone(name)]))
+            except StorageUnavailable:
+                await asyncio.sleep(STORAGE_RETRY_S)
+            else:
+                self._forget_drained()
+                return
+
+    def _is_gone(self, name: str) -> bool:
+        return name not in self._pump.agents  # a later reload may have brought it back
 
     def _hand_to(self, listener: Listener, keeper: Keeper) -> None:
         """Gives a changed listener its new cell, or makes a new agent."""
@@ -198,12 +195,20 @@ class Roster:
         """Lets a replaced cell finish what it runs, then ends it."""
         while self._pump.flying(keeper.incarnation):  # noqa: ASYNC110 - rare, so no event is set for each message
             await asyncio.sleep(DRAIN_POLL_S)
-        self._running.pop(keeper).cancel()
+        task = self._running.get(keeper)
+        if task is None:
+            return  # the organism is being closed
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         await keeper.kill()
+        self._running.pop(keeper, None)
         self._pump.keepers.pop(keeper.incarnation, None)
-        for name, agent in list(self._pump.retired.items()):
-            if not agent.window.in_flight:
-                del self._pump.retired[name]
+        self._forget_drained()
+
+    def _forget_drained(self) -> None:
+        retired = self._pump.retired
+        for name in [name for name, agent in retired.items() if agent.window.depth == 0]:
+            del retired[name]
 
     async def drain(self, timeout_s: float) -> None:
         """Waits until no handler runs, at most so long."""
@@ -279,20 +284,15 @@ class Roster:
 
     async def _take_back(self, keeper: Keeper, incarnation: str, reason: str) -> None:
         pump = self._pump
-        entries = pump.flying(incarnation)
-        max_deaths = self.active.config.supervision.max_deaths
-        counted = [(agent, entry._replace(deaths=entry.deaths + 1)) for agent, entry in entries]
-        dead = [
-            (agent, entry)
-            for agent, entry in counted
-            if agent.name in pump.retired or (entry.deaths >= max_deaths and len(counted) == 1)
-        ]
-        alive = [each for each in counted if each not in dead]
+        lost = [(agent, entry._replace(deaths=entry.deaths + 1)) for agent, entry in pump.flying(incarnation)]
+        is_alone = len(lost) == 1  # in company nobody knows which of them it was
+        dead = [each for each in lost if self._is_hopeless(*each, is_alone=is_alone)]
+        alive = [each for each in lost if not self._is_hopeless(*each, is_alone=is_alone)]
         await pump.load_threads(entry.message.thread_id for _, entry in dead)
 
         def fill() -> None:
             for _, entry in dead:
-                died = f"its cell died with it {entry.deaths} times, at last: {reason}"
+                died = f"its cell died with it, {entry.deaths} times by now, at last: {reason}"
                 pump.ledger.bury(entry.message, died, entry.deaths)
             pump.ledger.note_deaths([entry for _, entry in alive])
 
@@ -301,10 +301,16 @@ class Roster:
             pump.release(agent, entry)
         for agent, entry in sorted(alive, key=lambda each: -each[1].message.seq):
             agent.window.give_back(entry)
-            agent.waiting = 0
             pump.landed(entry)
+        for agent, _ in lost:
+            agent.waiting = 0
         pump.keepers.pop(incarnation, None)
-        pump.wake({agent.name for agent, _ in entries})
+        pump.wake({agent.name for agent, _ in lost})
+
+    def _is_hopeless(self, agent: Agent, entry: InFlight, *, is_alone: bool) -> bool:
+        """Whether the message becomes a dead letter instead of being delivered again."""
+        has_died_enough = entry.deaths >= self.active.config.supervision.max_deaths
+        return agent.name in self._pump.retired or (has_died_enough and is_alone)
 
     # Helpers
 
@@ -320,11 +326,14 @@ class Roster:
         return listener.max_concurrent or self.active.config.max_concurrent_per_agent
 
     def _apply_limits(self) -> None:
-        config = self.active.config
-        self._pump.max_handlers = config.max_concurrent_handlers
-        self._pump.max_pipelines = config.max_concurrent_pipelines
-        for agent in self._pump.agents.values():
+        config, pump = self.active.config, self._pump
+        pump.max_handlers = config.max_concurrent_handlers
+        pump.max_pipelines = config.max_concurrent_pipelines
+        pump.states.interval_s = config.limits.agent_state_interval_s
+        for agent in pump.agents.values():
             agent.max_concurrent = self._max_concurrent(agent.listener)
+            agent.window.arrange(config.limits.window, depth_first=config.thread_scheduling == "depth-first")
+            agent.keeper.obey(config.supervision)
 
     def _run(self, keeper: Keeper, *, adopt: bool = False) -> None:
         self._running[keeper] = self._tasks.spawn(keeper.run(adopt=adopt), keeper.name)
@@ -335,32 +344,29 @@ class Roster:
 
     async def _bury_orphans(self, names: list[str]) -> None:
         """What waits for a listener that is gone can never be delivered."""
-        pump = self._pump
         for name in names:
-            flying = pump.retired[name].window.in_flight if name in pump.retired else {}
-            after = 0
-            while pending := await pump.storage.queued(name, after, 1000):
-                after = pending[-1].message.seq
-                doomed = [each.message for each in pending if each.message.seq not in flying]
-                await pump.load_threads(message.thread_id for message in doomed)
+            agent = self._pump.retired.get(name)
+            running = agent.window.in_flight if agent is not None else {}
+            after_seq = 0
+            while pending := await self._pump.storage.queued(name, after_seq, BURIED_AT_ONCE):
+                after_seq = pending[-1].message.seq
+                doomed = [each.message for each in pending if each.message.seq not in running]
+                await self._bury(doomed, "its listener was removed")
+                if agent is not None:
+                    agent.window.depth -= len(doomed)
 
-                def fill(doomed: list[Message] = doomed) -> None:
-                    for message in doomed:
-                        pump.ledger.bury(message, "its listener was removed", 0)
+    async def _bury(self, messages: list[Message], reason: str) -> None:
+        pump = self._pump
+        await pump.load_threads(message.thread_id for message in messages)
 
-                await pump.commit(fill)
+        def fill() -> None:
+            for message in messages:
+                pump.ledger.bury(message, reason, 0)
 
-    async def _store(self, plans: list[CellPlan]) -> None:
-        active = self.active
-        stored = {
-            "text": active.text,
-            "bundle": base64.b64encode(active.organism.bundle.content).decode(),
-            "digest": active.organism.bundle.digest,
-            "definitions": active.definitions,
-            "generation": active.generation,
-            "cells": [[plan.name, plan.definitions] for plan in plans],
-        }
-        await self._pump.storage.commit(Commit(settings={ACTIVE: orjson.dumps(stored).decode()}))
+        await pump.commit(fill)
+
+    async def _store(self, active: Active, plans: list[CellPlan]) -> None:
+        await self._pump.storage.commit(Commit(settings={ACTIVE: to_setting(active, plans)}))
 
     def _refuse_fixed(self, old: OrganismConfig, new: OrganismConfig) -> None:
         for field in ("organism", "storage", "api"):
@@ -369,42 +375,7 @@ class Roster:
                 raise ConfigError(str(self.path), None, field, "cannot change while the organism runs", remedy)
 
 
-class Stored(NamedTuple):
-    """What an earlier pump had at work, and its cells."""
-
-    active: Active
-    plans: list[CellPlan]
-
-
-def stored_active(path: Path, settings: dict[str, str]) -> Stored | None:
-    """None if there was none. `.env` is read again: secrets are not stored."""
-    text = settings.get(ACTIVE)
-    if text is None:
-        return None
-    stored = orjson.loads(text)
-    config = parse_config(stored["text"], str(path))
-    bundle = Bundle(stored["digest"], base64.b64decode(stored["bundle"]))
-    organism = Organism(config, bundle, read_dotenv(path.parent))
-    active = Active(organism, stored["text"], stored["definitions"], stored["generation"])
-    by_name = {each.name: each for each in config.listeners}
-    plans = [
-        CellPlan(name, tuple(by_name[each] for each in definitions), definitions)
-        for name, definitions in stored["cells"]
-    ]
-    return Stored(active, plans)
-
-
-def _compare(old: Active, new: Active) -> Reloaded:
-    before, after = old.definitions, new.definitions
-    return Reloaded(
-        added=[name for name in after if name not in before],
-        changed=[name for name in after if name in before and before[name] != after[name]],
-        removed=[name for name in before if name not in after],
-        unchanged=[name for name in after if before.get(name) == after[name]],
-    )
-
-
 def _as_config_error(failure: BaseException, path: Path) -> BaseException:
-    if isinstance(failure, HandlerNotLoaded) or not isinstance(failure, CellDied):
+    if not isinstance(failure, CellDied):
         return failure
     return ConfigError(str(path), None, "listeners", str(failure), "See the cell's log for what its handlers print")

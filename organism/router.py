@@ -14,8 +14,11 @@ SYSTEM_ERROR = "SystemError"
 
 
 class Target(NamedTuple):
+    """Who gets a message, and its call chain there. is_outside: it is for the console and only stands in the log."""
+
     recipient: str
     callers: str
+    is_outside: bool = False
 
 
 class Breach(NamedTuple):
@@ -25,29 +28,36 @@ class Breach(NamedTuple):
 
 
 class Router:
-    """The listeners' names, peers and accepted payload types."""
+    """The listeners' names, peers and accepted payload types.
 
-    def __init__(self, listeners: Iterable[Listener]) -> None:
+    leaving: listeners that were removed and finish what they run: bound to their peers, and nobody's recipient.
+    Until a handler has been loaded nobody knows all the types it takes; messages to it pass then, and its cell judges.
+    """
+
+    def __init__(self, listeners: Iterable[Listener], leaving: Iterable[Listener] = ()) -> None:
         self._listeners: dict[str, Listener] = {each.name: each for each in listeners}
         self._accepts: dict[str, frozenset[str]] = {
             each.name: frozenset({_class_name(each)}) for each in self._listeners.values()
         }
+        self._not_loaded: set[str] = set(self._listeners)
         self._peers: dict[str, frozenset[str] | None] = {
             each.name: frozenset({*each.peers, each.name}) if each.agent or each.peers else None
-            for each in self._listeners.values()
+            for each in (*leaving, *self._listeners.values())
         }
 
     def knows(self, name: str) -> bool:
         return name in self._listeners
 
     def accepts(self, name: str, payload_type: str) -> bool:
-        return payload_type in self._accepts[name]
+        """Whether the handler is known to take this type."""
+        return payload_type in self._accepts.get(name, ())
 
     def learn(self, accepts: Mapping[str, Iterable[str]]) -> None:
         """Takes note of the payload types that loaded handlers declare beyond their listener's own class."""
         for name, types in accepts.items():
             if name in self._accepts:
                 self._accepts[name] |= frozenset(types)
+                self._not_loaded.discard(name)
 
     def route(self, sender: str, callers: str, output: Output) -> list[Target] | Breach:
         """The recipients of an output of `sender`, who was called through `callers`."""
@@ -64,9 +74,9 @@ class Router:
             return Breach(f"{sender!r} sent {output.payload_type} to {to!r}, which is not among its peers")
         if to not in self._listeners:
             if to == CONSOLE:
-                return [Target(to, extend(callers, sender))]
+                return [Target(to, extend(callers, sender), is_outside=True)]
             return Breach(f"{sender!r} sent {output.payload_type} to {to!r}, which does not exist")
-        if output.payload_type not in self._accepts[to]:
+        if not self._may_take(to, output.payload_type):
             return Breach(f"{sender!r} sent {output.payload_type} to {to!r}, which takes {self._taken_by(to)}")
         return [Target(to, extend(callers, sender))]
 
@@ -88,9 +98,16 @@ class Router:
         caller, rest = prune(callers)
         if not caller:
             return Breach(f"a reply of {output.payload_type} has no caller left to go to")
-        if caller in self._listeners and output.payload_type not in self._accepts[caller]:
+        if caller == CONSOLE and not rest:  # where every chain begins, also when a listener has that name
+            return [Target(caller, rest, is_outside=True)]
+        if caller not in self._listeners:
+            return Breach(f"a reply of {output.payload_type} goes to {caller!r}, which does not exist any more")
+        if not self._may_take(caller, output.payload_type):
             return Breach(f"a reply of {output.payload_type} goes to {caller!r}, which takes {self._taken_by(caller)}")
         return [Target(caller, rest)]
+
+    def _may_take(self, name: str, payload_type: str) -> bool:
+        return name in self._not_loaded or payload_type in self._accepts[name]
 
     def _taken_by(self, name: str) -> str:
         return " or ".join(sorted(self._accepts[name]))

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from organism.active import Active, read_active, stored_active
 from organism.agent import Agent
 from organism.config import OrganismConfig, StorageSection
 from organism.config_file import sanitized
-from organism.errors import AgentNotFound, DeadLetterNotFound, OrganismError, ThreadKilled, ThreadNotFound
+from organism.errors import AgentNotFound, DeadLetterNotFound, OrganismError, Stopping, ThreadKilled, ThreadNotFound
 from organism.ledger import Ledger
 from organism.local_cells import LocalCells
 from organism.messages import Accepted, DeadLetter, Inject, Message, iso_timestamp, now_ms
@@ -20,7 +21,7 @@ from organism.plan import CellPlan
 from organism.publisher import Publisher
 from organism.pump import Pump
 from organism.ref import EventBatch, Reloaded, Snapshot
-from organism.roster import Active, Roster, read_active, stored_active
+from organism.roster import Roster
 from organism.router import Router
 from organism.states import AgentStates
 from organism.storage.base import MessageFilter, Storage, ThreadFilter, Totals
@@ -44,8 +45,8 @@ class Desk:
 
     async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message]:
         """The thread's last `limit` messages up to slot `until_slot`, oldest first."""
-        where = MessageFilter(threads=(thread_id,))
-        found, _ = await self._storage.messages(where, min(limit, until_slot + 1), max(0, until_slot + 1 - limit))
+        count = max(0, min(limit, until_slot + 1))
+        found, _ = await self._storage.messages(MessageFilter(threads=(thread_id,)), count, until_slot + 1 - count)
         return found
 
 
@@ -139,6 +140,8 @@ class Runtime:
         return await self.pump.control(lambda: self._change(agent, self._roster.resume))
 
     async def reload(self) -> Reloaded:
+        if self.pump.status != "running":
+            raise Stopping
         async with self._reloading:
             return await self._roster.reload()
 
@@ -205,16 +208,16 @@ class Runtime:
             agent = pump.agents.get(name) or pump.retired.get(name)
             if agent is not None:
                 agent.window.depth -= names.count(name)
-                await self._cancel(agent, thread_id)
+                self._cancel(agent, thread_id)
         pump.wake(set(names))
         return thread
 
-    async def _cancel(self, agent: Agent, thread_id: str) -> None:
+    def _cancel(self, agent: Agent, thread_id: str) -> None:
         for entry in agent.window.drop_thread(thread_id):
             keeper = self.pump.keepers.get(entry.incarnation)
-            self.pump.landed(entry)
             if keeper is not None:
-                await keeper.cancel([entry.message.seq])
+                keeper.cancel(entry.message.seq)
+            self.pump.landed(entry)
 
     async def _requeue(self, message_id: str) -> Message:
         letter = await self._storage.dead_letter(message_id)
@@ -273,9 +276,13 @@ async def start_runtime(
         stored = stored_active(path, totals.settings) if resume else None
         active = stored.active if stored is not None else active or await asyncio.to_thread(read_active, path)
         runtime = _wire(path, active, storage, totals, host, Tasks(on_failure or _log_failure))
-        await runtime.open(totals, plans=None if stored is None else stored.plans)
     except BaseException:
         await storage.close()
+        raise
+    try:
+        await runtime.open(totals, plans=None if stored is None else stored.plans)
+    except BaseException:
+        await runtime.close()
         raise
     return runtime
 

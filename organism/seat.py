@@ -6,7 +6,8 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -22,13 +23,37 @@ from organism.wire import CellSpec, Delivery, Outcome, Output
 CANCEL_GRACE_S = 5.0
 """How long a handler may go on after its timeout cancelled it; then its message fails without it."""
 
+MAX_ERROR_CHARACTERS = 2_000
+"""Of what an exception says: it goes into the dead letter, its thread and an event."""
+
 
 class Complete(Protocol):
-    """Asks a model for a seat; counts the tokens in `context.tokens`."""
+    """Asks a model for a seat; counts the tokens with `context.count_tokens`."""
 
     def __call__(
         self, seat: Seat, context: Context, message: str, options: dict[str, Any]
     ) -> Awaitable[Completion]: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A message at work. is_timed_out: its present attempt was cancelled for taking too long."""
+
+    delivery: Delivery
+    task: asyncio.Task[Any]
+    started_s: float
+    attempt: int = 0
+    deadline_s: float = 0.0
+    is_timed_out: bool = False
+    is_abandoned: bool = False
+    tokens: int = 0
+
+
+class Abandoned(NamedTuple):
+    """A handler that does not end although it was cancelled, and the outcome of its message."""
+
+    task: asyncio.Task[Any]
+    outcome: Outcome
 
 
 class Seat:
@@ -43,14 +68,13 @@ class Seat:
         complete: Complete,
     ) -> None:
         self.listener = listener
-        self._history = history
         self.timeout_s = listener.timeout_s or spec.handler_timeout_s
+        self._history = history
         self._handler = loaded.handler
         self._types = payload_types(loaded, listener.name)
         self._spec = spec
         self._complete = complete
-        self._deadlines_s: dict[int, float] = {}  # by seq; all share one timeout, so they stand in their order
-        self._timed_out: set[int] = set()
+        self._attempts: dict[asyncio.Task[Any], _Run] = {}  # all share one timeout, so they stand by their deadlines
 
     @property
     def accepts(self) -> tuple[str, ...]:
@@ -70,58 +94,81 @@ class Seat:
             asyncio.CancelledError: from outside (the thread was killed, the cell closes); there is no outcome then.
         """
         retry = self.listener.retry
-        seq = delivery.message.seq
-        started_s = time.perf_counter()
-        delay_s = retry.delay_s
+        task = asyncio.current_task()
+        assert task is not None
+        run = _Run(delivery, task, time.perf_counter(), tokens=delivery.tokens)
         error = ""
-        for attempt in range(1, retry.attempts + 1):
-            if attempt > 1:
+        delay_s = retry.delay_s
+        for run.attempt in range(1, retry.attempts + 1):
+            if run.attempt > 1:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, retry.max_delay_s)
-            self._deadlines_s[seq] = time.monotonic() + self.timeout_s
             try:
-                done = await self._attempt(delivery, attempt, started_s)
-            except asyncio.CancelledError:
-                if seq not in self._timed_out:
-                    raise
-                _uncancel()
-                error = f"handler timed out after {self.timeout_s:g} s"
-            except InvalidPayload as problem:
-                return self._failed(delivery, str(problem), attempt, started_s)
-            except (Exception, SystemExit) as problem:  # user code: whatever it raises fails this message, not the cell
-                error = describe(problem)
-            else:
-                return done
-            finally:
-                self._deadlines_s.pop(seq, None)
-                self._timed_out.discard(seq)
-        return self._failed(delivery, error, retry.attempts, started_s)
-
-    def overdue(self, now_s: float) -> list[int]:
-        """The messages whose handlers must be cancelled now."""
-        cancel: list[int] = []
-        for seq, deadline_s in self._deadlines_s.items():
-            if deadline_s > now_s:
+                payload = self._payload(delivery.message)
+            except Exception as problem:  # validators are user code; what is invalid now is so the next time
+                return self._failed(run, str(problem) if isinstance(problem, InvalidPayload) else describe(problem))
+            outcome = await self._attempt(run, payload)
+            if isinstance(outcome, Outcome):
+                return outcome
+            error = outcome
+            if run.is_abandoned:
                 break
-            if seq not in self._timed_out:
-                self._timed_out.add(seq)
-                cancel.append(seq)
-        return cancel
+        return self._failed(run, error)
 
-    def abandoned(self, now_s: float) -> list[Outcome]:
-        """Outcomes of handlers that do not end although they were cancelled."""
-        late = [seq for seq in self._timed_out if self._deadlines_s.get(seq, now_s) + CANCEL_GRACE_S < now_s]
-        for seq in late:
-            del self._deadlines_s[seq]
-        error = f"handler timed out after {self.timeout_s:g} s and does not react to being cancelled"
-        return [Outcome(seq, self.listener.name, "failed", error=error) for seq in late]
+    def cancel_overdue(self, now_s: float) -> None:
+        """Cancels the handlers whose time is over; they count as failed when they end."""
+        for run in self._attempts.values():
+            if run.deadline_s > now_s:
+                break
+            if not run.is_timed_out:
+                run.is_timed_out = True
+                run.task.cancel()
 
-    async def _attempt(self, delivery: Delivery, attempt: int, started_s: float) -> Outcome:
-        message, state_json, todos, tokens = delivery
+    def abandon(self, now_s: float) -> list[Abandoned]:
+        """The handlers that do not end although they were cancelled: from now on nobody waits for them."""
+        error = f"{self._timed_out} and does not react to being cancelled"
+        late = [run for run in self._attempts.values() if run.is_timed_out and run.deadline_s + CANCEL_GRACE_S < now_s]
+        for run in late:
+            run.is_abandoned = True
+            del self._attempts[run.task]
+        return [Abandoned(run.task, self._failed(run, error)) for run in late]
+
+    @property
+    def _timed_out(self) -> str:
+        return f"handler timed out after {self.timeout_s:g} s"
+
+    def _payload(self, message: Message) -> Any:
         payload_type = self._types.get(message.payload_type)
         if payload_type is None:
             raise InvalidPayload(self.listener.name, message.payload_type, (("", "not a type this handler takes"),))
-        context = Context(
+        return payload_type.from_json(message.payload)
+
+    async def _attempt(self, run: _Run, payload: Any) -> Outcome | str:
+        """Runs the handler once; a text says why it failed."""
+        task = run.task
+        context = self._context(run)
+        run.deadline_s = time.monotonic() + self.timeout_s
+        self._attempts[task] = run
+        try:
+            return self._done(run, context, await self._handler(payload, context))
+        except asyncio.CancelledError:
+            if task.cancelling() > run.is_timed_out:
+                raise  # from outside
+            return self._timed_out if run.is_timed_out else "something that the handler awaited was cancelled"
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # the process or the coroutine ends, whatever the handler wants
+        except BaseException as problem:  # user code: whatever it raises fails this message, not the cell
+            return describe(problem)
+        finally:
+            self._attempts.pop(task, None)
+            run.tokens = context.tokens
+            if run.is_timed_out:
+                run.is_timed_out = False
+                task.uncancel()  # it has done its work; asyncio.timeout() in a later attempt must not see it
+
+    def _context(self, run: _Run) -> Context:
+        message, state_json, todos, _ = run.delivery
+        return Context(
             self,
             message.id,
             message.thread_id,
@@ -130,22 +177,29 @@ class Seat:
             self.listener.name,
             orjson.loads(state_json) if state_json else {},
             list(todos),
-            tokens,
+            run.tokens,
         )
-        result = await self._handler(payload_type.from_json(message.payload), context)
+
+    def _done(self, run: _Run, context: Context, result: HandlerResult) -> Outcome:
+        delivery = run.delivery
         return Outcome(
-            message.seq,
+            delivery.message.seq,
             self.listener.name,
             "done",
             self._outputs(result),
             None,
-            attempt,
-            time.perf_counter() - started_s,
-            self._changed_state(state_json, context),
+            run.attempt,
+            time.perf_counter() - run.started_s,
+            self._changed_state(delivery.state, context),
             tuple(context.added_todos),
             tuple(context.closed_todos),
-            context.tokens - tokens,
+            context.tokens - delivery.tokens,
         )
+
+    def _failed(self, run: _Run, error: str) -> Outcome:
+        seq, seconds = run.delivery.message.seq, time.perf_counter() - run.started_s
+        tokens = run.tokens - run.delivery.tokens
+        return Outcome(seq, self.listener.name, "failed", (), error, run.attempt, seconds, tokens=tokens)
 
     def _outputs(self, result: HandlerResult) -> tuple[Output, ...]:
         if result is None:
@@ -166,9 +220,15 @@ class Seat:
             raise ValueError(f"{kind.__name__} takes {len(payload)} bytes; limits.max_payload_bytes is {limit}")
         if isinstance(item, Reply):
             return Output(None, kind.__name__, payload, True)
-        return Output(item.to, kind.__name__, payload, False)
+        if item.to is None:
+            return Output(None, kind.__name__, payload, False)
+        if not isinstance(item.to, str):
+            raise TypeError(f"Send(to=…) takes the name of a listener, not {type(item.to).__name__}")
+        return Output(str.__str__(item.to), kind.__name__, payload, False)  # a plain str, also of a StrEnum's member
 
     def _changed_state(self, before: bytes | None, context: Context) -> bytes | None:
+        if not isinstance(context.state, dict):
+            raise TypeError(f"context.state must stay a dict, and is {type(context.state).__name__}")
         if not context.state and before is None:
             return None
         after = orjson.dumps(context.state)
@@ -177,20 +237,13 @@ class Seat:
             raise ValueError(f"the thread's state takes {len(after)} bytes; limits.max_state_bytes is {limit}")
         return None if after == before else after
 
-    def _failed(self, delivery: Delivery, error: str, attempts: int, started_s: float) -> Outcome:
-        seconds = time.perf_counter() - started_s
-        return Outcome(delivery.message.seq, self.listener.name, "failed", (), error, attempts, seconds)
-
-
-def _uncancel() -> None:
-    """The timeout's cancellation has done its work; asyncio.timeout() in a later attempt must not see it."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
-
 
 def describe(error: BaseException) -> str:
-    """An error in one line, with the place in user code where it was raised."""
+    """An error in one line, with the place where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    try:
+        text = str(error)
+    except BaseException:  # its __str__ is user code as well
+        text = "it cannot say what happened"
+    return f"{type(error).__name__}: {text[:MAX_ERROR_CHARACTERS]}{place}"

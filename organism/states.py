@@ -14,14 +14,19 @@ class AgentStates:
     """Collects which agents changed and publishes their views."""
 
     def __init__(self, publisher: Publisher, interval_s: float) -> None:
+        self.interval_s = interval_s
         self._publisher = publisher
-        self._interval_s = interval_s
         self._changed: dict[str, Agent] = {}
         self._published_s: dict[str, float] = {}
         self._views: dict[str, dict[str, Any]] = {}
 
     def touch(self, agent: Agent) -> None:
         self._changed[agent.name] = agent
+
+    def forget(self, name: str) -> None:
+        """The agent was removed: nothing is told of it any more."""
+        for each in (self._changed, self._published_s, self._views):
+            each.pop(name, None)
 
     def flush(self) -> None:
         """Publishes the changed agents whose interval is over."""
@@ -31,7 +36,7 @@ class AgentStates:
         due = [
             agent
             for name, agent in self._changed.items()
-            if now_s - self._published_s.get(name, float("-inf")) >= self._interval_s
+            if now_s - self._published_s.get(name, float("-inf")) >= self.interval_s
         ]
         events = [event for agent in due if (event := self._event(agent, now_s)) is not None]
         self._publisher.publish(events)
@@ -39,7 +44,7 @@ class AgentStates:
     async def run(self) -> None:
         """Publishes what flush() had to hold back."""
         while True:
-            await asyncio.sleep(max(self._interval_s, 0.05))
+            await asyncio.sleep(max(self.interval_s, 0.05))
             self.flush()
 
     def _event(self, agent: Agent, now_s: float) -> Event | None:

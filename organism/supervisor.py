@@ -25,6 +25,10 @@ class Restarts:
             return None
         return min(policy.restart_delay_s * 2 ** (recent - 1), policy.max_restart_delay_s)
 
+    def obey(self, policy: Supervision) -> None:
+        """Takes over a changed policy; deaths up to now count on."""
+        self._policy = policy
+
     def forgive(self) -> None:
         """Starts counting anew: the operator resumed or reloaded."""
         self._deaths_s.clear()

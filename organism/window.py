@@ -127,6 +127,8 @@ class Window:
     def add(self, message: Message) -> None:
         """A message was committed: keeps it, or leaves it in the log where the window is full."""
         self.depth += 1
+        if message.seq <= self.loaded_to:
+            return  # a refill came upon it in the log before the pump was told of the commit
         if self.overflow or self._held >= self._size:
             self.overflow = True
             return
@@ -137,13 +139,16 @@ class Window:
         """Takes what was read from the log behind `loaded_to`; `all_read`: nothing waits behind it."""
         for each in pending:
             self.loaded_to = each.message.seq
-            self._put(each)
+            if each.message.seq not in self.in_flight:
+                self._put(each)
         self.overflow = not all_read
 
     def requeue(self, message: Message) -> None:
         """A dead letter waits again: it is taken at once, unless a refill will come upon it."""
         self.depth += 1
-        if not self.overflow or message.seq <= self.loaded_to:
+        if not self.overflow:
+            self.loaded_to = max(self.loaded_to, message.seq)  # nothing before it is left in the log to be loaded
+        if message.seq <= self.loaded_to:
             self._put(Pending(message, 0))
 
     def take(self, incarnation: str) -> InFlight:
@@ -174,6 +179,25 @@ class Window:
         followers = self._followers.pop(thread_id, None)
         self._held -= len(followers or ()) + self.ready.remove(thread_id)
         return flying
+
+    def unload(self) -> None:
+        """Leaves all but what is in flight to the log."""
+        self.ready = type(self.ready)()
+        self.loaded_to = 0
+        self.overflow = self.depth > len(self.in_flight)
+        self._held = 0
+        self._followers = {entry.message.thread_id: None for entry in self.in_flight.values()}
+
+    def arrange(self, size: int, *, depth_first: bool) -> None:
+        """Takes over changed limits: what is ready leaves in the new order."""
+        self._size = size
+        ready: Ready = DepthFirst() if depth_first else BreadthFirst()
+        if type(ready) is type(self.ready):
+            return
+        waiting = [self.ready.pop() for _ in range(len(self.ready))]
+        for pending in sorted(waiting, key=lambda each: each.message.seq):
+            ready.push(pending)
+        self.ready = ready
 
     def _put(self, pending: Pending) -> None:
         self._held += 1

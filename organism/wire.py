@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from organism.config import Listener, LlmSection
 from organism.messages import Message
@@ -152,8 +152,3 @@ class CellDied(Exception):
 
     def __str__(self) -> str:
         return f"{self.name} died: {self.reason}"
-
-
-def kind_of(value: Any) -> str:
-    """The name under which a payload object travels: that of its class."""
-    return type(value).__name__

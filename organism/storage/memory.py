@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from itertools import chain, islice
 
 from organism.errors import StorageError, StorageUnavailable
 from organism.messages import DeadLetter, Message
@@ -83,7 +84,7 @@ class MemoryStorage:
         self, where: MessageFilter, limit: int, offset: int = 0, newest_first: bool = False
     ) -> tuple[list[Message], int]:
         self._check_medium()
-        matching = [message for message in self.log if _message_matches(message, where)]
+        matching = [message for message in self._candidates(where) if _message_matches(message, where)]
         total = len(matching)
         if newest_first:
             matching.reverse()
@@ -91,13 +92,8 @@ class MemoryStorage:
 
     async def message_page(self, where: MessageFilter, limit: int) -> list[Message]:
         self._check_medium()
-        page: list[Message] = []
-        for message in self.log[where.after_seq :]:
-            if len(page) == limit:
-                break
-            if _message_matches(message, where):
-                page.append(message)
-        return page
+        matching = (message for message in self._candidates(where) if _message_matches(message, where))
+        return list(islice(matching, limit))
 
     async def dead_letters(self, agent: str | None, limit: int, offset: int) -> tuple[list[DeadLetter], int]:
         self._check_medium()
@@ -120,6 +116,13 @@ class MemoryStorage:
 
     def _message(self, seq: int) -> Message:
         return self.log[seq - 1]
+
+    def _candidates(self, where: MessageFilter) -> Iterable[Message]:
+        """In log order, at least the messages that match: those of the threads asked for, or what may be in range."""
+        if where.threads:
+            threads = [self._slots.get(thread_id, {}) for thread_id in set(where.threads)]
+            return (self._message(seq) for seq in sorted(chain.from_iterable(slots.values() for slots in threads)))
+        return islice(self.log, where.after_seq, where.until_seq)
 
     def _all_letters(self) -> Iterable[DeadLetter]:
         return (letter._replace(message=self._message(seq)) for seq, letter in self.letters.items())
