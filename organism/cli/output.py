@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -103,9 +103,10 @@ class Screen:
         """Something to know beside the result."""
         self._err.print(printable(text), style="dim", soft_wrap=True)
 
-    def working(self, text: str) -> Status:
+    def working(self, text: str) -> AbstractContextManager[object]:
         """A progress line while something takes time; nothing where no terminal shows it."""
-        return self._err.status(printable(text))
+        # Rich takes FORCE_COLOR, which notebooks and CI servers set, for a terminal.
+        return self._err.status(printable(text)) if sys.stderr.isatty() else nullcontext()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table; columns that start with `#` hold numbers, the first column is never cut."""
