@@ -53,13 +53,15 @@ def wait_for(condition: Callable[[], Any], within_s: float, what: str) -> Any:
 class Launched:
     """A launcher, started. Every process that comes from it carries a mark in its environment."""
 
+    command: tuple[str | Path, ...] = (sys.executable, "-P", "-m", "serve_app")
+
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.mark = uuid4().hex
         self._output = folder.parent / f"{self.mark}.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "serve_app", str(folder), *options],
+                [*self.command, folder, *options],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, MARK: self.mark},
@@ -94,7 +96,7 @@ class Launched:
 
     def pids(self, *words: str) -> list[int]:
         """The processes of this run whose command line holds all `words`."""
-        return [pid for pid in _pids_marked(f"{MARK}={self.mark}".encode()) if all(w in _command(pid) for w in words)]
+        return [pid for pid in pids_marked(self.mark) if all(w in _command(pid) for w in words)]
 
     def kill(self, *words: str) -> None:
         for pid in self.pids(*words):
@@ -107,8 +109,10 @@ class Launched:
         self.kill()
 
 
-def _pids_marked(mark: bytes) -> list[int]:
-    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if mark in _read(path)]
+def pids_marked(mark: str) -> list[int]:
+    """The processes that were started with this mark in their environment, or by one that was."""
+    entry = f"{MARK}={mark}".encode()
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if entry in _read(path)]
 
 
 def _command(pid: int) -> str:
