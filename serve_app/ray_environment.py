@@ -59,6 +59,7 @@ def local_variables(run_dir: Path) -> dict[str, str]:
     run_dir: an empty private folder with a short path (Unix sockets are made in it, which bear about 100 characters).
     """
     variables = {
+        "RAY_TMPDIR": str(run_dir.parent),  # $TMPDIR, which Ray would take, may be too long for the sockets in it
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",  # what handlers print is shown when they print it
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
