@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -129,12 +130,18 @@ async def _torn_down(launch: Launch, with_serve: bool) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        watchdog = threading.Timer(LEAVE_WITHIN_S, os._exit, (1,))
+        watchdog = threading.Timer(LEAVE_WITHIN_S, _give_up)
         watchdog.daemon = True  # so it is forgotten when the process ends in time
         watchdog.start()
         if launch.dead_process() is None:
             await ray_actors.shut_down(launch.namespace)
             await asyncio.to_thread(undeploy, launch.namespace, with_serve)
+
+
+def _give_up() -> None:
+    """From another thread, since calls of Ray block the event loop when nobody answers them."""
+    print("organism: Ray does not answer any more; left without it", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(1)
 
 
 async def _start(launch: Launch, place: ServePlace, url: str) -> RayOrganism:
