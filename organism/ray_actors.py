@@ -1,21 +1,17 @@
 """Pump and cells as Ray actors: the only file of this package that knows Ray.
 
-Classes stay plain; Ray is applied from outside. Batches travel as bytes that are made here: Ray's own pickler asks
-Python about each named tuple, which costs more than sending it.
+Classes stay plain; Ray is applied from outside. Batches travel as bytes (see encoding.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
-import marshal
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +24,26 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from organism.cell import Cell
 from organism.config import StorageSection
+from organism.encoding import (
+    decode_answers,
+    decode_deliveries,
+    decode_events,
+    decode_injects,
+    decode_report,
+    encode_answers,
+    encode_deliveries,
+    encode_events,
+    encode_injects,
+    encode_report,
+)
 from organism.errors import HandlerNotLoaded, OrganismError, OrganismUnreachable
+from organism.garbage import calm_garbage_collector
 from organism.messages import Accepted, DeadLetter, Inject, Message
 from organism.ref import EventBatch, Reloaded, Snapshot
 from organism.runtime import Runtime, open_storage, start_runtime
 from organism.storage.base import MessageFilter, ThreadFilter
-from organism.threads import Thread, Todo
-from organism.wire import Attached, CellDied, CellRef, CellSpec, Delivery, Outcome, Output, Report
+from organism.threads import Thread
+from organism.wire import Attached, CellDied, CellRef, CellSpec, Delivery, Report
 
 logger = logging.getLogger(__name__)
 
@@ -45,53 +54,6 @@ MAX_CALLS = 100_000
 RETRY_S = 0.1
 NAME_TIMEOUT_S = 10.0
 METRICS_INTERVAL_S = 2.0
-
-
-# Batches on the wire: marshal is several times as fast as pickle, and both ends run the same Python
-
-
-def encode_deliveries(batch: list[Delivery]) -> bytes:
-    return marshal.dumps(
-        [
-            (*message, state, [astuple(todo) for todo in todos] if todos else (), tokens)
-            for message, state, todos, tokens in batch
-        ]
-    )
-
-
-def decode_deliveries(data: bytes) -> list[Delivery]:
-    return [
-        Delivery(Message._make(row[:-3]), row[-3], tuple([Todo(*todo) for todo in row[-2]]), row[-1])
-        for row in marshal.loads(data)
-    ]
-
-
-def encode_report(report: Report) -> bytes:
-    outcomes = [
-        (
-            *outcome[:3],
-            [tuple(output) for output in outcome.outputs],
-            *outcome[4:8],
-            [astuple(todo) for todo in outcome.added_todos],
-            *outcome[9:],
-        )
-        for outcome in report.outcomes
-    ]
-    return marshal.dumps((report.incarnation, outcomes, report.waiting))
-
-
-def decode_report(data: bytes) -> Report:
-    incarnation, outcomes, waiting = marshal.loads(data)
-    return Report(incarnation, [_outcome(*row) for row in outcomes], waiting)
-
-
-def _outcome(
-    seq: int, recipient: str, status: Any, outputs: list[Any], error: str | None, attempts: int, seconds: float,
-    state: bytes | None, added: list[Any], closed: tuple[str, ...], tokens: int,
-) -> Outcome:  # fmt: skip
-    sent = tuple([Output._make(output) for output in outputs])
-    todos = tuple([Todo(*todo) for todo in added])
-    return Outcome(seq, recipient, status, sent, error, attempts, seconds, state, todos, closed, tokens)
 
 
 # The pump
@@ -125,6 +87,16 @@ class PumpActor:
         except OrganismError as error:
             return error
 
+    async def submit(self, injects: bytes) -> bytes | OrganismError:
+        """As `ask`, with injects and answers in one piece each."""
+        answers = await self.ask("submit", decode_injects(injects))
+        return answers if isinstance(answers, OrganismError) else encode_answers(answers)
+
+    async def events(self, incarnation: str, cursor: int, timeout_s: float) -> bytes | OrganismError:
+        """As `ask`, with the batch in one piece."""
+        batch = await self.ask("events", incarnation, cursor, timeout_s)
+        return batch if isinstance(batch, OrganismError) else encode_events(batch)
+
     async def report(self, report: bytes) -> None:
         await (await self._runtime()).desk.report(decode_report(report))
 
@@ -155,7 +127,7 @@ class PumpActor:
             resume=_was_started_again(),
             on_failure=_end_process,
         )
-        _calm_garbage_collector()
+        calm_garbage_collector()
         self._metrics = asyncio.create_task(Metrics(runtime).run(), name="metrics")
         return runtime
 
@@ -172,14 +144,6 @@ def _end_process(error: BaseException) -> None:
     """A pump with a broken task must not live on: Ray starts a new one, which reads the log."""
     logger.critical("the pump failed and is started again", exc_info=error)
     os._exit(1)
-
-
-def _calm_garbage_collector() -> None:
-    """Messages and threads come and go by the thousand and hold no cycles: Python's defaults would look through all
-    of them many times a second, for a third of the pump's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 class Metrics:
@@ -243,7 +207,7 @@ class CellActor:
         except HandlerNotLoaded as error:
             return error
         self._cell.start()
-        _calm_garbage_collector()
+        calm_garbage_collector()
         return self._cell.attach()
 
     async def attach(self) -> Attached | None:
@@ -419,10 +383,10 @@ class RayOrganism:
         self._actor = actor
 
     async def submit(self, injects: list[Inject]) -> list[Accepted | OrganismError]:
-        return await self._ask("submit", injects)
+        return decode_answers(await self._call(self._actor.submit, encode_injects(injects)))
 
     async def events(self, incarnation: str, cursor: int, timeout_s: float) -> EventBatch:
-        return await self._ask("events", incarnation, cursor, timeout_s)
+        return decode_events(await self._call(self._actor.events, incarnation, cursor, timeout_s))
 
     async def snapshot(self) -> Snapshot:
         return await self._ask("snapshot")
@@ -474,8 +438,11 @@ class RayOrganism:
             await self._actor.wait_stopped.remote()
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
+        return await self._call(self._actor.ask, method, *arguments)
+
+    async def _call(self, method: Any, *arguments: Any) -> Any:
         with _pump_errors():
-            answer = await self._actor.ask.remote(method, *arguments)
+            answer = await method.remote(*arguments)
         if isinstance(answer, OrganismError):
             raise answer
         return answer

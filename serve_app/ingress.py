@@ -19,6 +19,7 @@ from ray.serve.context import _get_global_client
 from organism import ray_actors
 from organism.config import OrganismConfig
 from organism.errors import OrganismUnreachable
+from organism.garbage import calm_garbage_collector
 from organism.ref import OrganismRef
 from serve_app.app import build_app
 from serve_app.launch_errors import ServeUnusable
@@ -28,6 +29,9 @@ SPARE_REQUESTS = 1000
 """Plain requests that a replica works on beside its open streams."""
 
 logging.getLogger("ray.serve").setLevel(logging.WARNING)
+
+LOGGING = {"log_level": "WARNING", "enable_access_log": False}
+"""Of Serve's processes, and again of each deployment, which does not inherit it."""
 
 POLL_S = 0.1
 
@@ -95,7 +99,7 @@ def start_serve(place: ServePlace, variables: Mapping[str, str]) -> None:
         serve.start(
             proxy_location="HeadOnly",
             http_options={"host": place.host, "port": place.port},
-            logging_config={"log_level": "WARNING", "enable_access_log": False},
+            logging_config=LOGGING,
             controller_options={"runtime_env": {"env_vars": dict(variables)}} if variables else None,
         )
     except (RuntimeError, TimeoutError) as error:
@@ -149,6 +153,7 @@ def _application(
                 await asyncio.sleep(POLL_S)
 
     def build() -> FastAPI:
+        calm_garbage_collector()
         configure_websockets(max_body_bytes)
         return build_app(connect)
 
@@ -167,6 +172,7 @@ def _application(
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=2,
         graceful_shutdown_wait_loop_s=0.1,
+        logging_config=LOGGING,
     )
     @serve.ingress(build)
     class Api:
