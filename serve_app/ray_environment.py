@@ -47,6 +47,8 @@ def serve_variables(max_streams: int) -> dict[str, str]:
         "RAY_SERVE_PORT_QUARANTINE_S": "60",
         # The number of replicas is fixed: nobody has to be told that one is about to leave.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        # HAProxy would tell an actor of every request, for a tenth of a core; the replicas count them themselves then.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # How soon a dead HAProxy is noticed (three checks) and how soon HAProxy notices a replica.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
@@ -62,6 +64,7 @@ def local_variables(run_dir: Path) -> dict[str, str]:
         "RAY_TMPDIR": str(run_dir.parent),  # $TMPDIR, which Ray would take, may be too long for the sockets in it
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",  # what handlers print is shown when they print it
+        "RAY_worker_niceness": "0",  # by default 15: everything else on the machine would go before the agents
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "OMP_NUM_THREADS": "1",  # thread pools of numpy make each worker start slower
         "RAY_SERVE_HAPROXY_STATS_PORT": str(preferred_port(HAPROXY_STATS_PORT)),

@@ -19,9 +19,9 @@ _READS_FOR_ITSELF = (b"x-request-disconnect-disabled", b"?1")
 class DirectIngress:
     """The outermost layer of the application where requests reach the replica itself, as through HAProxy.
 
-    WebSockets are read by the application from the server, which stops reading when nobody does. Otherwise Serve reads
-    ahead of the application, into memory without a bound, and cancels it when a client leaves. The header is the one
-    that clients may send to the same end.
+    The application reads from the server, which stops reading when nobody does. Otherwise Serve reads ahead of the
+    application, into memory without a bound, in two more tasks for each request, and cancels it when a client leaves.
+    The header is the one that clients may send to the same end.
 
     The answer to /ready says that it came this way: while HAProxy does not know the replica yet, Serve's slower proxy
     answers, and streams that begin there stay there.
@@ -31,9 +31,8 @@ class DirectIngress:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            scope["headers"] = [*scope["headers"], _READS_FOR_ITSELF]
-        elif scope["path"].endswith("/ready"):
+        scope["headers"] = [*scope["headers"], _READS_FOR_ITSELF]
+        if scope["type"] == "http" and scope["path"].endswith("/ready"):
             send = _saying_so(send)
         await self._app(scope, receive, send)
 
