@@ -9,7 +9,7 @@ import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from organism.errors import (
@@ -57,6 +57,9 @@ STATUS: dict[type, int] = {
     OrganismUnreachable: 503,
     OrganismError: 500,
 }
+
+CLIENT_LEFT = 499
+"""What proxies log for it; no standard status."""
 
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -126,6 +129,11 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     return _answer(error.status_code, {"code": code, "message": message}, dict(error.headers or {}))
 
 
+async def answer_nobody(_: Request, __: Exception) -> Response:
+    """The client left before its request was read: no failure of ours, and nobody gets this."""
+    return Response(status_code=CLIENT_LEFT)
+
+
 async def answer_unexpected(_: Request, __: Exception) -> Response:
     """A bug. The server logs it with its stack trace after this answer; the client learns nothing of our insides."""
     message = "internal error; its cause is in the log of this API replica"
@@ -136,4 +144,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(OrganismError, answer_organism_error)
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(ClientDisconnect, answer_nobody)
     app.add_exception_handler(Exception, answer_unexpected)

@@ -1,8 +1,11 @@
+from typing import Any
+
 import pytest
 
 from organism import errors
 from organism.errors import OrganismError
 from serve_app import errors as request_errors
+from serve_app.app import build_app
 from serve_app.error_handlers import HTTP_CODES, STATUS, status_of
 
 
@@ -25,3 +28,20 @@ def test_the_nearest_class_decides():
 
 def test_the_routers_own_errors_have_codes():
     assert set(HTTP_CODES) == {404, 405}
+
+
+async def test_a_client_that_leaves_before_its_body_is_read_is_no_failure(organism):
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/api/v1/inject", "query_string": b"", "headers": headers}
+    app = build_app(organism)
+    async with app.router.lifespan_context(app):
+        await app(scope, receive, send)
+    assert sent[0]["status"] == 499
