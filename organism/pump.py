@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from organism.agent import Agent
+from organism.dispatcher import Dispatcher
 from organism.errors import OrganismError, QueueFull, Stopping, StorageUnavailable
-from organism.keeper import Keeper
 from organism.ledger import Group, Ledger
 from organism.messages import Accepted, Inject
 from organism.publisher import Publisher
@@ -73,8 +73,7 @@ class Pump:
     """Moves messages between the log and the cells.
 
     agents: by name; the roster fills it, the pump starts nothing and knows no configuration. retired: agents that a
-    reload removed and whose handlers still run. keepers: by the incarnation of their cell.
-    max_handlers: handlers at work in the organism; max_pipelines: threads at work; None is no limit.
+    reload removed and whose handlers still run.
     """
 
     def __init__(self, storage: Storage, ledger: Ledger, publisher: Publisher, states: AgentStates) -> None:
@@ -82,18 +81,12 @@ class Pump:
         self.ledger = ledger
         self.publisher = publisher
         self.states = states
-        self.agents: dict[str, Agent] = {}
+        self.dispatcher = Dispatcher(states)
+        self.agents = self.dispatcher.agents
         self.retired: dict[str, Agent] = {}
-        self.keepers: dict[str, Keeper] = {}
         self.status = "running"
-        self.max_handlers: int | None = None
-        self.max_pipelines: int | None = None
-        self.in_flight = 0
         self._inbox: deque[_Submitted | _Reported | _Control] = deque()
         self._news = asyncio.Event()
-        self._hot: set[str] = set()  # agents that may have something to deliver
-        self._overflowing: set[str] = set()  # agents whose queue is not all in memory
-        self._threads_at_work: dict[str, int] = {}  # messages in flight, counted only under max_pipelines
         self._storage_failed = False
         self._open: _Batch | None = None  # being filled
         self._writing: _Batch | None = None  # being committed
@@ -159,7 +152,7 @@ class Pump:
             self.states.flush()
             await self._news.wait()
             self._news.clear()
-        if self._overflowing:
+        if self.dispatcher.wants_refill:
             await self._refill()
 
     @property
@@ -228,7 +221,7 @@ class Pump:
         for agent, entry, outcome in batch.settled.values():
             agent.count(outcome)
             agent.window.settle(entry.message.seq)
-            self.landed(entry)
+            self.dispatcher.landed(entry)
         self._note_activity({agent.name: agent for agent, _, _ in batch.settled.values()})
         self.follow(batch.group)
         for future, result in batch.answers:
@@ -313,40 +306,26 @@ class Pump:
 
     def follow(self, group: Group) -> None:
         """Queues what was committed, publishes it, and delivers what may go."""
-        agents, hot = self.agents, self._hot
+        agents = self.agents
         for message in group.routed:
             agents[message.recipient].window.add(message)
-            hot.add(message.recipient)
+        self.dispatcher.note({message.recipient for message in group.routed})
         self.publisher.publish(group.events)
-        self.dispatch()
+        self.dispatcher.dispatch()
         self.ledger.trim(keep=self._open.group.touched if self._open is not None else {})
 
     def release(self, agent: Agent, entry: InFlight) -> None:
         """The message in flight is settled: its agent has room."""
         agent.window.settle(entry.message.seq)
-        self.landed(entry)
+        self.dispatcher.landed(entry)
         self._note_activity({agent.name: agent})
 
     def _note_activity(self, agents: dict[str, Agent]) -> None:
+        self.dispatcher.note(agents)
         for name, agent in agents.items():
             agent.last_activity_ms = self.ledger.now_ms
-            self._hot.add(name)
             if name in self.agents:
                 self.states.touch(agent)  # nothing is told of one that was removed
-
-    def landed(self, entry: InFlight) -> None:
-        """A message is not in flight any more."""
-        self.in_flight -= 1
-        if self._threads_at_work:
-            thread_id = entry.message.thread_id
-            left = self._threads_at_work.get(thread_id, 1) - 1
-            if left:
-                self._threads_at_work[thread_id] = left
-            else:
-                self._threads_at_work.pop(thread_id, None)
-        keeper = self.keepers.get(entry.incarnation)
-        if keeper is not None:
-            keeper.settled(entry.message.seq)  # at last: it may hand over the next one
 
     def flying(self, incarnation: str) -> list[tuple[Agent, InFlight]]:
         """What a cell has at present, with whose it is."""
@@ -357,99 +336,22 @@ class Pump:
             if entry.incarnation == incarnation
         ]
 
+    def wake(self, names: Iterable[str]) -> None:
+        """These agents changed: they may have something to deliver, to read from the log, or to show."""
+        self.dispatcher.look_at(names)
+        self._news.set()
+
+    async def _refill(self) -> None:
+        try:
+            await self.dispatcher.refill(self.storage)
+        except StorageUnavailable:
+            asyncio.get_running_loop().call_later(STORAGE_RETRY_S, self._news.set)
+
     async def load_threads(self, thread_ids: Iterable[str]) -> None:
         """Makes sure that the ledger has those of these threads that exist."""
         missing = self.ledger.missing(thread_ids)
         if missing:
             self.ledger.threads.update(await self.storage.threads_by_id(missing))
-
-    def wake(self, names: Iterable[str]) -> None:
-        """These agents may have something to deliver or to show."""
-        for name in names:
-            agent = self.agents.get(name)
-            if agent is not None:
-                self._hot.add(name)
-                self.states.touch(agent)
-                if agent.window.overflow:
-                    self._overflowing.add(name)
-        self.dispatch()
-        self._news.set()
-
-    def dispatch(self) -> None:
-        """Hands ready messages to the cells, as far as all limits allow."""
-        if self.status != "running":
-            return
-        if self.max_handlers is not None or self.max_pipelines is not None:
-            self._deliver_in_turn()
-            return
-        hot, self._hot = self._hot, set()
-        for name in hot:
-            agent = self.agents.get(name)
-            if agent is not None:
-                self._deliver_all(agent)
-
-    def _deliver_all(self, agent: Agent) -> None:
-        self.states.touch(agent)
-        if agent.window.overflow:
-            self._overflowing.add(agent.name)
-        keeper, window = agent.keeper, agent.window
-        if not agent.may_take:
-            return
-        ready, incarnation = window.ready, keeper.incarnation
-        count = min(agent.max_concurrent - len(window.in_flight), len(ready))
-        while count > 0 and keeper.may_take(ready.first().deaths):
-            entry = window.take(incarnation)
-            keeper.hand_over(entry.message, entry.deaths)
-            self.in_flight += 1
-            count -= 1
-
-    def _deliver_in_turn(self) -> None:
-        """With limits over all agents: whose first message is first in the order of scheduling goes first."""
-        while self.max_handlers is None or self.in_flight < self.max_handlers:
-            agent = min(self._startable(), key=lambda each: each.window.ready.rank(), default=None)
-            if agent is None:
-                return
-            entry = agent.window.take(agent.keeper.incarnation)
-            agent.keeper.hand_over(entry.message, entry.deaths)
-            self.in_flight += 1
-            self.states.touch(agent)
-            if self.max_pipelines is not None:
-                thread_id = entry.message.thread_id
-                self._threads_at_work[thread_id] = self._threads_at_work.get(thread_id, 0) + 1
-
-    def _startable(self) -> list[Agent]:
-        startable: list[Agent] = []
-        for name in list(self._hot):
-            agent = self.agents.get(name)
-            if agent is not None and agent.window.overflow:
-                self._overflowing.add(name)
-            if agent is None or not agent.may_take or not agent.keeper.may_take(agent.window.ready.first().deaths):
-                self._hot.discard(name)
-            elif self._may_start_thread(agent.window.ready.first().message.thread_id):
-                startable.append(agent)
-        return startable
-
-    def _may_start_thread(self, thread_id: str) -> bool:
-        at_work = self._threads_at_work
-        return self.max_pipelines is None or thread_id in at_work or len(at_work) < self.max_pipelines
-
-    async def _refill(self) -> None:
-        """Reads from the log what memory has room for again."""
-        for name in list(self._overflowing):
-            agent = self.agents.get(name)
-            if agent is None or not agent.window.overflow:
-                self._overflowing.discard(name)
-            elif agent.window.wants_refill:
-                window = agent.window
-                room = window.room
-                try:
-                    pending = await self.storage.queued(name, window.loaded_to, room)
-                except StorageUnavailable:
-                    asyncio.get_running_loop().call_later(STORAGE_RETRY_S, self._news.set)
-                    return
-                window.refill(pending, all_read=len(pending) < room)
-                self._hot.add(name)
-        self.dispatch()
 
 
 def _thread_ids(items: list[_Submitted | _Reported], found: list[list[_Settled]]) -> set[str]:

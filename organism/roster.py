@@ -202,7 +202,7 @@ class Roster:
         await asyncio.gather(task, return_exceptions=True)
         await keeper.kill()
         self._running.pop(keeper, None)
-        self._pump.keepers.pop(keeper.incarnation, None)
+        self._pump.dispatcher.keepers.pop(keeper.incarnation, None)
         self._forget_drained()
 
     def _forget_drained(self) -> None:
@@ -214,7 +214,7 @@ class Roster:
         """Waits until no handler runs, at most so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self._pump.in_flight:  # noqa: ASYNC110 - once in a life
+                while self._pump.dispatcher.in_flight:  # noqa: ASYNC110 - once in a life
                     await asyncio.sleep(DRAIN_POLL_S)
 
     # What keepers tell
@@ -246,7 +246,7 @@ class Roster:
 
     async def cell_up(self, keeper: Keeper, attached: Attached) -> None:
         pump = self._pump
-        pump.keepers[keeper.incarnation] = keeper
+        pump.dispatcher.keepers[keeper.incarnation] = keeper
         pump.ledger.router.learn(attached.accepts)
         names = []
         for name, accepts in attached.accepts.items():
@@ -301,10 +301,10 @@ class Roster:
             pump.release(agent, entry)
         for agent, entry in sorted(alive, key=lambda each: -each[1].message.seq):
             agent.window.give_back(entry)
-            pump.landed(entry)
+            pump.dispatcher.landed(entry)
         for agent, _ in lost:
             agent.waiting = 0
-        pump.keepers.pop(incarnation, None)
+        pump.dispatcher.keepers.pop(incarnation, None)
         pump.wake({agent.name for agent, _ in lost})
 
     def _is_hopeless(self, agent: Agent, entry: InFlight, *, is_alone: bool) -> bool:
@@ -327,8 +327,8 @@ class Roster:
 
     def _apply_limits(self) -> None:
         config, pump = self.active.config, self._pump
-        pump.max_handlers = config.max_concurrent_handlers
-        pump.max_pipelines = config.max_concurrent_pipelines
+        pump.dispatcher.max_handlers = config.max_concurrent_handlers
+        pump.dispatcher.max_pipelines = config.max_concurrent_pipelines
         pump.states.interval_s = config.limits.agent_state_interval_s
         for agent in pump.agents.values():
             agent.max_concurrent = self._max_concurrent(agent.listener)

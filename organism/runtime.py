@@ -148,6 +148,7 @@ class Runtime:
     async def stop(self) -> None:
         if self.pump.status == "running":
             self.pump.status = "stopping"
+            self.pump.dispatcher.is_open = False
             self._tasks.spawn(self._drain(), "drain")
 
     async def wait_stopped(self) -> None:
@@ -214,10 +215,10 @@ class Runtime:
 
     def _cancel(self, agent: Agent, thread_id: str) -> None:
         for entry in agent.window.drop_thread(thread_id):
-            keeper = self.pump.keepers.get(entry.incarnation)
+            keeper = self.pump.dispatcher.keepers.get(entry.incarnation)
             if keeper is not None:
                 keeper.cancel(entry.message.seq)
-            self.pump.landed(entry)
+            self.pump.dispatcher.landed(entry)
 
     async def _requeue(self, message_id: str) -> Message:
         letter = await self._storage.dead_letter(message_id)
