@@ -3,7 +3,7 @@
 A chain is three messages (greeter → shouter → sink), each validated by pydantic and committed to SQLite with
 synchronous=FULL before it is delivered.
 
-    python -m benchmarks.pump [--json] [--chains 60000] [--alone 200]
+    python benchmarks/pump.py [--json] [--chains 60000] [--alone 200]
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file, too
+os.environ.setdefault("RAY_worker_niceness", "0")  # read when Ray is imported; the launcher sets it as well
 
 import ray
 

@@ -66,6 +66,8 @@ def local_variables(run_dir: Path) -> dict[str, str]:
         "RAY_DEDUP_LOGS": "0",  # what handlers print is shown when they print it
         "RAY_worker_niceness": "0",  # by default 15: everything else on the machine would go before the agents
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Ray's default is 15: pump, agents and API would get what everything else on the machine leaves them.
+        "RAY_worker_niceness": "0",
         "OMP_NUM_THREADS": "1",  # thread pools of numpy make each worker start slower
         "RAY_SERVE_HAPROXY_STATS_PORT": str(preferred_port(HAPROXY_STATS_PORT)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(preferred_port(HAPROXY_METRICS_PORT)),
