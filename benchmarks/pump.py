@@ -35,16 +35,6 @@ BATCH = 1000
 SUBMITTERS = 4
 
 
-async def wait_completed(organism: RayOrganism, cursor: tuple[str, int], wanted: int) -> None:
-    """Follows the events until no thread is active and the log holds `wanted` messages."""
-    incarnation, position = cursor
-    while True:
-        batch = await organism.events(incarnation, position, 10.0)
-        incarnation, position = batch.incarnation, batch.cursor
-        if batch.last_seq >= wanted and batch.active_threads == 0:
-            return
-
-
 async def throughput(organism: RayOrganism, chains: int) -> float:
     """Injects as fast as the pump accepts and waits until everything is handled."""
     before = (await organism.snapshot()).seq
