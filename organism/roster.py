@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from organism.storage.base import Commit, Totals
 from organism.tasks import Tasks
 from organism.window import InFlight, Window
 from organism.wire import Attached, CellDied, CellHost, CellSpec, Delivery
+
+logger = logging.getLogger(__name__)
 
 PAUSED = "paused:"
 DRAIN_POLL_S = 0.05
@@ -266,11 +269,14 @@ class Roster:
                     break
                 except StorageUnavailable:
                     await asyncio.sleep(STORAGE_RETRY_S)
+        text = f"cell {keeper.name} died ({reason}); it is started again"
+        logger.warning("%s", text)
         for listener in keeper.plan.listeners:
-            self._publish_error(listener.name, f"cell {keeper.name} died ({reason}); it is started again")
+            self._publish_error(listener.name, text)
 
     async def cell_given_up(self, keeper: Keeper, reason: str) -> None:
         text = f"cell {keeper.name} died too often, at last: {reason}. Resume the agent or reload to start it again"
+        logger.error("%s", text)
         for listener in keeper.plan.listeners:
             agent = self._pump.agents.get(listener.name)
             if agent is not None and agent.keeper is keeper:

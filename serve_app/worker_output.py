@@ -22,5 +22,6 @@ class WorkerOutput:
         if batch.get("job") != self._job_id or not name or name.startswith(SERVE_ACTORS):
             return
         stream = sys.stderr if batch.get("is_err") else sys.stdout
-        stream.writelines(f"{name.removeprefix('agent:')} | {line}\n" for line in batch["lines"])
+        shown = name.removeprefix("agent:").partition("@")[0]  # behind the @ a reload counts
+        stream.writelines(f"{shown} | {line}\n" for line in batch["lines"])
         stream.flush()

@@ -12,6 +12,11 @@ def test_each_line_stands_behind_the_name_of_the_agent(capsys):
     assert capsys.readouterr().out == "greeter | Hello\ngreeter | Dan\n"
 
 
+def test_an_agent_has_the_same_name_after_a_reload(capsys):
+    WorkerOutput("01")(batch("Hello", actor_name="agent:greeter@3"))
+    assert capsys.readouterr().out == "greeter | Hello\n"
+
+
 def test_what_goes_to_stderr_stays_there(capsys):
     WorkerOutput("01")(batch("oh", is_err=True))
     shown = capsys.readouterr()
