@@ -61,7 +61,7 @@ class Completer:
 
     def _budgets(self, listener: Listener, context: Context) -> list[Budget]:
         limits = [
-            (f"agent {listener.name!r} in this thread", listener.max_tokens_per_thread),
-            ("each agent in a thread", self._spec.max_tokens_per_thread),
+            (f"agent {listener.name!r} in this thread", context.tokens, listener.max_tokens_per_thread),
+            ("this thread", context.thread_tokens, self._spec.max_tokens_per_thread),
         ]
-        return [Budget(scope, context.tokens, limit) for scope, limit in limits if limit is not None]
+        return [Budget(scope, used, limit) for scope, used, limit in limits if limit is not None]

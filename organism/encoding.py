@@ -23,15 +23,15 @@ from organism.wire import Delivery, Outcome, Output, Report
 def encode_deliveries(batch: list[Delivery]) -> bytes:
     return marshal.dumps(
         [
-            (*message, state, [astuple(todo) for todo in todos] if todos else (), tokens)
-            for message, state, todos, tokens in batch
+            (*message, state, [astuple(todo) for todo in todos] if todos else (), tokens, others_tokens)
+            for message, state, todos, tokens, others_tokens in batch
         ]
     )
 
 
 def decode_deliveries(data: bytes) -> list[Delivery]:
     return [
-        Delivery(Message._make(row[:-3]), row[-3], tuple([Todo(*todo) for todo in row[-2]]), row[-1])
+        Delivery(Message._make(row[:-4]), row[-4], tuple([Todo(*todo) for todo in row[-3]]), row[-2], row[-1])
         for row in marshal.loads(data)
     ]
 

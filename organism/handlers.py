@@ -91,8 +91,8 @@ class Context:
     """
 
     __slots__ = (
-        "_services", "_slot_index", "_tokens", "added_todos", "closed_todos", "is_self_call", "message_id", "own_name",
-        "sender", "state", "thread_id", "todos",
+        "_others_tokens", "_services", "_slot_index", "_tokens", "added_todos", "closed_todos", "is_self_call",
+        "message_id", "own_name", "sender", "state", "thread_id", "todos",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +106,7 @@ class Context:
         state: dict[str, Any],
         todos: list[Todo],
         tokens: int = 0,
+        others_tokens: int = 0,
     ) -> None:
         self._services = services
         self._slot_index = slot_index
@@ -117,12 +118,18 @@ class Context:
         self.state = state
         self.todos = todos
         self._tokens = tokens
+        self._others_tokens = others_tokens
         self.added_todos: list[Todo] = []
         self.closed_todos: list[str] = []
 
     @property
     def tokens(self) -> int:
         return self._tokens
+
+    @property
+    def thread_tokens(self) -> int:
+        """What all listeners' model calls in this thread have used, as far as is known here."""
+        return self._tokens + self._others_tokens
 
     def count_tokens(self, used: int) -> None:
         """Called by the cell alone, after each answer of a model."""

@@ -242,7 +242,9 @@ class Roster:
             if thread.states or thread.todos or thread.tokens:
                 name = message.recipient
                 todos = tuple(replace(each) for each in thread.todos if each.listener == name)
-                deliveries.append(Delivery(message, thread.states.get(name), todos, thread.tokens.get(name, 0)))
+                own = thread.tokens.get(name, 0)
+                others = sum(thread.tokens.values()) - own
+                deliveries.append(Delivery(message, thread.states.get(name), todos, own, others))
             else:
                 deliveries.append(Delivery(message))
         return deliveries

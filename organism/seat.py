@@ -167,7 +167,7 @@ class Seat:
                 task.uncancel()  # it has done its work; asyncio.timeout() in a later attempt must not see it
 
     def _context(self, run: _Run) -> Context:
-        message, state_json, todos, _ = run.delivery
+        message, state_json, todos, _, others_tokens = run.delivery
         return Context(
             self,
             message.id,
@@ -178,6 +178,7 @@ class Seat:
             orjson.loads(state_json) if state_json else {},
             list(todos),
             run.tokens,
+            others_tokens,
         )
 
     def _done(self, run: _Run, context: Context, result: HandlerResult) -> Outcome:

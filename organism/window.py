@@ -146,9 +146,7 @@ class Window:
     def requeue(self, message: Message) -> None:
         """A dead letter waits again: it is taken at once, unless a refill will come upon it."""
         self.depth += 1
-        if not self.overflow:
-            self.loaded_to = max(self.loaded_to, message.seq)  # nothing before it is left in the log to be loaded
-        if message.seq <= self.loaded_to:
+        if self._holds(message):
             self._put(Pending(message, 0))
 
     def take(self, incarnation: str) -> InFlight:
@@ -168,8 +166,11 @@ class Window:
     def give_back(self, entry: InFlight) -> None:
         """The cell died: the message becomes ready again, first of all. Give back younger ones first."""
         del self.in_flight[entry.message.seq]
-        self._held += 1
-        self.ready.push_first(Pending(entry.message, entry.deaths))
+        if self._holds(entry.message):
+            self._held += 1
+            self.ready.push_first(Pending(entry.message, entry.deaths))
+        else:
+            self._release(entry.message.thread_id)
 
     def drop_thread(self, thread_id: str) -> list[InFlight]:
         """Forgets a killed thread; returns what was in flight. The caller lowers `depth` by the log's count."""
@@ -198,6 +199,12 @@ class Window:
         for pending in sorted(waiting, key=lambda each: each.message.seq):
             ready.push(pending)
         self.ready = ready
+
+    def _holds(self, message: Message) -> bool:
+        """Whether a message that waits in the log again belongs in memory now: else a refill will come upon it."""
+        if not self.overflow:
+            self.loaded_to = max(self.loaded_to, message.seq)  # nothing that is not here is left in the log
+        return message.seq <= self.loaded_to
 
     def _put(self, pending: Pending) -> None:
         self._held += 1

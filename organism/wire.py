@@ -13,13 +13,15 @@ from organism.threads import Todo
 class Delivery(NamedTuple):
     """A message on its way to a handler, with what its listener keeps for the thread.
 
-    state: JSON object, or None for an empty one. tokens: what this listener's model calls used in this thread.
+    state: JSON object, or None for an empty one. tokens: what this listener's model calls used in this thread;
+    others_tokens: those of all other listeners in it.
     """
 
     message: Message
     state: bytes | None = None
     todos: tuple[Todo, ...] = ()
     tokens: int = 0
+    others_tokens: int = 0
 
 
 class Output(NamedTuple):
