@@ -63,9 +63,10 @@ def build_app(connect: OrganismRef | Connect) -> FastAPI:
         redirect_slashes=False,
     )
     error_handlers.install(app)
-    app.include_router(health.router)
-    for module in (organism, agents, threads, messages, control, health):
+    # They are tried in this order, by Serve as well: the busiest come first.
+    for module in (agents, control, messages, threads, organism, health):
         app.include_router(module.router, prefix=BASE_PATH)
+    app.include_router(health.router)
     app.include_router(websocket.router)
     app.openapi = _openapi(app)  # FastAPI's documented way to extend the document
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -16,12 +16,11 @@ from pydantic import (
 )
 
 from organism.storage.base import MessageFilter
-from serve_app.error_handlers import readable
 from serve_app.errors import InvalidRequest
 from serve_app.frames import Filter
 from serve_app.injecting import NewMessage
 from serve_app.outbox import Replay
-from serve_app.queries import MAX_POSITION, Moment, Position, milliseconds
+from serve_app.queries import MAX_POSITION, Moment, Position, milliseconds, validated
 
 MAX_NAMES = 10_000
 """Names in one list of a filter."""
@@ -155,17 +154,6 @@ def parse_command(fields: dict[str, Any], known: dict[str, type[Command]]) -> Co
     if model is None:
         raise InvalidRequest((("cmd", f"must be one of {', '.join(known)}"),))
     return validated(model, fields)
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
-    """Raises: InvalidRequest."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidRequest(readable(error.errors(include_url=False))) from None
 
 
 def replay_since(since: Any) -> Replay | None:

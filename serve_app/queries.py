@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from organism.storage.base import MessageFilter, ThreadFilter
 from organism.threads import ThreadStatus
+from serve_app.error_handlers import readable
 from serve_app.errors import InvalidRequest
 from serve_app.live import AgentFilter
 
@@ -101,6 +103,35 @@ class InjectQuery(BaseModel):
 
     to: Named | None = Field(default=None, description="only read for an XML body: the agent", examples=["greeter"])
     thread_id: Named | None = Field(default=None, description="only read for an XML body: an existing thread")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], fields: Mapping[str, Any]) -> Model:
+    """Raises: InvalidRequest."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidRequest(readable(error.errors(include_url=False))) from None
+
+
+def query_of(request: Request, model: type[Model]) -> Model:
+    """The query parameters, for the busiest routes: FastAPI's own reading of a model takes longer than the rest.
+
+    Raises:
+        InvalidRequest: as with FastAPI's own reading.
+    """
+    return validated(model, request.query_params) if request.scope["query_string"] else model()
+
+
+def documented(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The parameters of such a model for the OpenAPI document, as FastAPI would describe them."""
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        | {key: schema[key] for key in ("description",) if key in schema}
+        for name, schema in model.model_json_schema()["properties"].items()
+    ]
 
 
 async def no_parameters(request: Request) -> None:

@@ -64,7 +64,6 @@ def local_variables(run_dir: Path) -> dict[str, str]:
         "RAY_TMPDIR": str(run_dir.parent),  # $TMPDIR, which Ray would take, may be too long for the sockets in it
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",  # what handlers print is shown when they print it
-        "RAY_worker_niceness": "0",  # by default 15: everything else on the machine would go before the agents
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Ray's default is 15: pump, agents and API would get what everything else on the machine leaves them.
         "RAY_worker_niceness": "0",

@@ -6,10 +6,11 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
 from serve_app.client import Client
-from serve_app.commands import EVENT_COMMANDS, LOG_COMMANDS, NoQuery, StreamQuery, replay_since, validated
+from serve_app.commands import EVENT_COMMANDS, LOG_COMMANDS, NoQuery, StreamQuery, replay_since
 from serve_app.dependencies import ReplicaDep
 from serve_app.frames import EVERYTHING
 from serve_app.outbox import Outbox, Replay
+from serve_app.queries import validated
 
 router = APIRouter()
 

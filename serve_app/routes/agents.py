@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from organism.schema import xsd
 from serve_app.api_models import AgentPage, AgentView, failures
 from serve_app.dependencies import LiveDep, ReplicaDep
-from serve_app.queries import AgentQuery, no_parameters
+from serve_app.queries import AgentQuery, documented, no_parameters, query_of
 from serve_app.responses import Json, Xml, json_of, page_of, prefers_json, yaml_or_json
 from serve_app.routes.organism import YAML_OR_JSON
 
@@ -25,8 +23,15 @@ XSD_OR_JSON_SCHEMA = {
 }
 
 
-@router.get("", summary="All agents with their state", response_model=AgentPage, responses=failures())
-async def list_agents(query: Annotated[AgentQuery, Query()], live: LiveDep) -> Response:
+@router.get(
+    "",
+    summary="All agents with their state",
+    response_model=AgentPage,
+    responses=failures(),
+    openapi_extra={"parameters": documented(AgentQuery)},
+)
+async def list_agents(request: Request, live: LiveDep) -> Response:
+    query = query_of(request, AgentQuery)
     agents = live.agents(query.filter())
     shown = agents[query.offset : query.offset + query.limit]
     return page_of("agents", shown, len(agents), query.limit, query.offset)

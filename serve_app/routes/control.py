@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from organism.messages import Inject
@@ -13,13 +13,14 @@ from serve_app.body import read_body
 from serve_app.dependencies import OrganismDep, Replica, ReplicaDep
 from serve_app.errors import InvalidRequest, UnsupportedMediaType
 from serve_app.injecting import NewMessage, inject_of, inject_of_xml, parse_message, parse_object
-from serve_app.queries import InjectQuery, no_parameters
+from serve_app.queries import InjectQuery, documented, no_parameters, query_of
 from serve_app.responses import json_of
 
 router = APIRouter(tags=["control"])
 without_parameters = [Depends(no_parameters)]
 
-INJECT_BODY: dict[str, Any] = {
+INJECT_DOCUMENT: dict[str, Any] = {
+    "parameters": documented(InjectQuery),
     "requestBody": {
         "required": True,
         "content": {
@@ -29,7 +30,7 @@ INJECT_BODY: dict[str, Any] = {
                 "example": "<Greeting><name>Dan</name></Greeting>",
             },
         },
-    }
+    },
 }
 
 
@@ -40,9 +41,10 @@ INJECT_BODY: dict[str, Any] = {
     "`to` and `thread_id` are query parameters. A paused agent accepts, and handles it when it is resumed.",
     response_model=AcceptedView,
     responses=failures(400, 404, 409, 413, 415, 429),
-    openapi_extra=INJECT_BODY,
+    openapi_extra=INJECT_DOCUMENT,
 )
-async def inject(request: Request, query: Annotated[InjectQuery, Query()], replica: ReplicaDep) -> Response:
+async def inject(request: Request, replica: ReplicaDep) -> Response:
+    query = query_of(request, InjectQuery)
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type in ("application/xml", "text/xml"):
         message = await _xml_inject(request, query, replica)
