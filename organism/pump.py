@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from organism.agent import Agent
 from organism.dispatcher import Dispatcher
-from organism.errors import OrganismError, QueueFull, Stopping, StorageUnavailable
+from organism.errors import OrganismError, OrganismUnreachable, QueueFull, Stopping, StorageUnavailable
 from organism.ledger import Group, Ledger
 from organism.messages import Accepted, Inject
 from organism.publisher import Publisher
@@ -135,6 +135,7 @@ class Pump:
         finally:
             if self._commit is not None:
                 self._commit.cancel()
+            self._refuse_the_rest()
 
     async def _turn(self) -> None:
         """Does one thing that can be done now, or waits for something to do."""
@@ -282,9 +283,21 @@ class Pump:
         for item in items:
             if isinstance(item, _Submitted) and not item.answer.done():
                 item.answer.set_result([error for _ in item.injects])
-        self._inbox.extendleft(reversed(kept))
+        self._inbox.extend(kept)  # at the end, so that they do not keep control verbs waiting
         if kept:
             await asyncio.sleep(STORAGE_RETRY_S)
+
+    def _refuse_the_rest(self) -> None:
+        """The pump ends: nobody waits for an answer any more. What was being written may be in the log, or not."""
+        unknown = OrganismUnreachable("it ended while this was being stored")
+        for item in self._writing.items if self._writing is not None else ():
+            if isinstance(item, _Submitted) and not item.answer.done():
+                item.answer.set_result([unknown for _ in item.injects])
+        for item in (*(self._open.items if self._open is not None else ()), *self._inbox):
+            if isinstance(item, _Submitted) and not item.answer.done():
+                item.answer.set_result([Stopping() for _ in item.injects])
+            elif isinstance(item, _Control) and not item.answer.done():
+                item.answer.set_exception(Stopping())
 
     # What follows from a commit
 

@@ -34,6 +34,8 @@ from organism.wire import CellHost, PumpLink
 logger = logging.getLogger(__name__)
 
 RECENT_THREADS = 100
+FLUSH_TIMEOUT_S = 5.0
+"""How long a stop waits for the last commits."""
 
 
 class Desk:
@@ -238,6 +240,9 @@ class Runtime:
     async def _drain(self) -> None:
         await self._roster.drain(self.config.supervision.drain_timeout_s)
         await self._roster.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await self.pump.control(_nothing)  # until all that came before the stop is committed and answered
         self.pump.status = "stopped"
         self._stopped.set()
 
@@ -313,6 +318,10 @@ async def open_runtime(path: Path, **options: Any) -> AsyncIterator[Runtime]:
         yield runtime
     finally:
         await runtime.close()
+
+
+async def _nothing() -> None:
+    """For its place in the queue."""
 
 
 def _log_failure(error: BaseException) -> None:

@@ -97,7 +97,7 @@ class Running:
         """Waits until no message waits for anybody."""
 
         async def nothing_waits() -> bool:
-            return not self.runtime.pump.in_flight and not (await self.storage.totals()).queued
+            return not self.runtime.pump.dispatcher.in_flight and not (await self.storage.totals()).queued
 
         await until(nothing_waits, timeout_s)
 

@@ -303,5 +303,5 @@ class AgainstTheLog(RuleBasedStateMachine):
         assert self.window.depth == 0
 
 
-AgainstTheLog.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+AgainstTheLog.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestAgainstTheLog = AgainstTheLog.TestCase
