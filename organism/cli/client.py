@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -45,9 +46,26 @@ def find_url(url: str | None) -> str:
     if url is None:
         run_file = read_run_file(Path.cwd())
         return run_file.url if run_file else DEFAULT_URL
-    if not url.startswith(("http://", "https://")):
+    if not _is_address(url):
         raise WrongUse(f"{url!r} is no address; give it as http://host:port")
     return url.rstrip("/")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
+
+
+def may_use_proxy(url: str) -> bool:
+    """Whether HTTP_PROXY and its like hold for this address: not on this machine, which no proxy can reach."""
+    host = httpx.URL(url).host
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 class RefusedByApi(CliFailure):
@@ -78,7 +96,7 @@ class Api:
     def __init__(self, url: str | None, timeout_s: float = 60.0) -> None:
         self.url = find_url(url)
         self._timeout_s = timeout_s
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1/", timeout=timeout_s)
+        self._http = httpx.Client(base_url=f"{self.url}/api/v1/", timeout=timeout_s, trust_env=may_use_proxy(self.url))
 
     def __enter__(self) -> Api:
         return self
@@ -142,7 +160,7 @@ class Api:
 def answers(url: str) -> bool:
     """Whether anything at all listens there; an error status or a silence counts, a refused connection does not."""
     try:
-        httpx.get(f"{url}/health", timeout=5.0)
+        httpx.get(f"{url}/health", timeout=5.0, trust_env=may_use_proxy(url))
     except (httpx.ConnectError, httpx.ConnectTimeout):
         return False
     except httpx.TransportError:
@@ -153,6 +171,6 @@ def answers(url: str) -> bool:
 def is_ready(url: str) -> bool:
     """Whether pump and storage answer."""
     try:
-        return httpx.get(f"{url}/ready", timeout=5.0).is_success
+        return httpx.get(f"{url}/ready", timeout=5.0, trust_env=may_use_proxy(url)).is_success
     except httpx.TransportError:
         return False

@@ -85,7 +85,10 @@ class NothingAnswers(ConnectionTrouble):
     """There is no organism at this address."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(f"nothing answers at {url}; start it with `organism up`", code="nothing_answers")
+        super().__init__(
+            f"nothing answers at {url}; start it with `organism up`, or tell with --url where it is",
+            code="nothing_answers",
+        )
 
 
 class WrongUse(CliFailure):

@@ -13,7 +13,7 @@ import typer
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from organism.cli.client import Api
+from organism.cli.client import Api, may_use_proxy
 from organism.cli.failures import CliFailure, ExitCode
 from organism.cli.options import AsJson, Url
 from organism.cli.output import Screen, message_line
@@ -93,7 +93,11 @@ async def follow(
     is_lost = False
     while True:
         try:
-            async with connect(_stream_address(url), max_size=None) as socket:  # a payload may have any size
+            async with connect(
+                _stream_address(url),
+                max_size=None,  # a payload may have any size
+                proxy=True if may_use_proxy(url) else None,
+            ) as socket:
                 await socket.send(where.subscription(since))
                 if is_lost:
                     notify("connected again")

@@ -13,6 +13,7 @@ from cli_fake_api import FakeOrganism, make_agent, serving
 from typer.testing import CliRunner, Result
 
 from organism.cli import build_app
+from organism.cli.client import may_use_proxy
 from organism.cli.failures import ExitCode
 from organism.cli.output import age, duration, printable
 
@@ -92,10 +93,19 @@ def test_a_broken_run_file_is_as_good_as_none(run: Cli, tmp_path: Path, content:
     assert "http://127.0.0.1:8000" in result.stderr or result.exit_code == 0
 
 
-def test_an_address_without_http_is_wrong_use(run: Cli) -> None:
-    result = run("status", "--url", "localhost:8000")
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://", "http://host:port"])
+def test_what_is_no_address_is_wrong_use(run: Cli, url: str) -> None:
+    result = run("status", "--url", url)
     assert result.exit_code == ExitCode.USAGE
     assert "http://host:port" in result.stderr
+
+
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert cli("status").exit_code == 0
+    assert may_use_proxy("http://organism.example:8000")
+    assert not may_use_proxy("http://[::1]:8000")
 
 
 def test_a_server_that_is_no_organism_is_told_apart(cli: Cli, organism: FakeOrganism) -> None:
