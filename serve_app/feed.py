@@ -25,6 +25,9 @@ from serve_app.payload_classes import PayloadClasses
 POLL_S = 10.0
 """How long a poll waits at the pump when nothing happens."""
 
+UNWATCHED_S = 0.05
+"""Between two polls while no client follows: a poll for each commit would take a tenth of the pump's time."""
+
 LATE_S = 20.0
 """How much longer than that an answer may take before the pump counts as unreachable."""
 
@@ -88,6 +91,8 @@ class Feed:
         while True:
             try:
                 await self._poll()
+                if not len(self._hub):
+                    await asyncio.sleep(UNWATCHED_S)
                 delay_s, complaint = FIRST_DELAY_S, ""
             except OrganismError as error:
                 if str(error) != complaint:  # once, not with every attempt

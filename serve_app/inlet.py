@@ -15,12 +15,21 @@ from serve_app.errors import ReplicaBusy, ReplicaClosing
 MAX_BATCH = 1024
 """Injects in one call: enough to spread the cost of the call, few enough for a commit of some ten milliseconds."""
 
+ENOUGH = 256
+"""Injects that need no further company: their share of the call is small."""
+
+GATHER_S = 0.003
+"""How long injects wait for company, where the call before had some: a call costs as much as several injects do."""
+
 MAX_WAITING = 20_000
 """Injects that wait in this replica; more are answered with 429."""
 
 
 class Inlet:
-    """Collects injects while a call is under way and sends them with the next; one call at a time, in order."""
+    """Collects injects while a call is under way and sends them with the next; one call at a time, in order.
+
+    A client that injects alone never waits for others.
+    """
 
     def __init__(self, organism: OrganismRef, *, timeout_s: float = 30.0, max_waiting: int = MAX_WAITING) -> None:
         self._organism = organism
@@ -57,12 +66,17 @@ class Inlet:
         return future
 
     async def _run(self) -> None:
+        in_company = False
         while True:
-            await self._arrived.wait()
-            if batch := self._next_batch():
-                await self._send(batch)
-            else:
+            if not self._waiting:
                 self._arrived.clear()
+                await self._arrived.wait()
+            if in_company and len(self._waiting) < ENOUGH:
+                await asyncio.sleep(GATHER_S)
+            batch = self._next_batch()
+            in_company = len(batch) > 1
+            if batch:
+                await self._send(batch)
 
     def _next_batch(self) -> list[tuple[Inject, asyncio.Future[Accepted]]]:
         batch: list[tuple[Inject, asyncio.Future[Accepted]]] = []

@@ -23,6 +23,17 @@ async def test_injects_that_arrive_during_a_call_go_with_the_next(organism):
     assert [len(batch) for batch in organism.submitted] == [1, 10]
 
 
+async def test_after_a_shared_call_the_next_one_waits_for_company(organism):
+    async with Inlet(organism) as inlet:
+        await asyncio.gather(inlet.submit(DAN), inlet.submit(DAN))
+        first = inlet.submit(DAN)
+        await asyncio.sleep(0)
+        await asyncio.gather(first, inlet.submit(DAN))
+        await inlet.submit(DAN)
+        await inlet.submit(DAN)
+    assert [len(batch) for batch in organism.submitted] == [2, 2, 1, 1]
+
+
 async def test_a_batch_is_bounded(organism):
     async with Inlet(organism) as inlet:
         await asyncio.gather(*(inlet.submit(DAN) for _ in range(MAX_BATCH + 1)))
