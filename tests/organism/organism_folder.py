@@ -109,6 +109,9 @@ class Running:
     async def thread(self, accepted: Accepted) -> Thread:
         return await self.runtime.thread(accepted.thread_id)
 
+    async def thread_of(self, message: Message) -> Thread:
+        return await self.runtime.thread(message.thread_id)
+
     async def dead_letters(self) -> list[DeadLetter]:
         letters, _ = await self.runtime.dead_letters(None, 1000, 0)
         return letters
