@@ -358,7 +358,7 @@ def _reason(error: RayActorError) -> str:
     """Ray's explanation without the addresses and advice around it."""
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if "exit" in line.lower() or "killed" in line.lower() or "died" in line.lower()]
-    return (telling or lines or ["unknown"])[-1][:300]
+    return (telling or lines or ["unknown"])[-1].partition(" Some common causes")[0][:300].rstrip(". ")
 
 
 def _largest(spec: CellSpec) -> dict[str, float]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -28,8 +32,14 @@ class Dashboard:
         return f"{self.url} (asks for what `ray get-auth-token` prints)" if self.wants_token else self.url
 
 
-def announcement(config: OrganismConfig, url: str, dashboard: Dashboard, schema: Mapping[str, Any] | None) -> str:
-    """`schema` is the JSON Schema of `entrance(config)`, None when there is none."""
+def announcement(
+    config: OrganismConfig,
+    url: str,
+    dashboard: Dashboard,
+    schema: Mapping[str, Any] | None,
+    command: str = "organism",
+) -> str:
+    """`schema` is the JSON Schema of `entrance(config)`, None when there is none; `command` how `organism` is typed."""
     lines = [
         f"{config.organism.name} is ready",
         "",
@@ -38,11 +48,19 @@ def announcement(config: OrganismConfig, url: str, dashboard: Dashboard, schema:
         f"  Ray dashboard  {dashboard}",
         "",
         "Try:",
-        *(f"  {line}" for line in _lines_to_try(config, url, schema)),
+        *(f"  {line}" for line in _lines_to_try(config, url, schema, command)),
         "",
         "Ctrl-C stops it gracefully, a second one at once.",
     ]
     return "\n".join(lines)
+
+
+def command_here() -> str:
+    """How `organism` is typed in this folder: with its path where the shell does not find it, as after `make run`."""
+    beside = Path(sys.executable).with_name("organism")
+    if shutil.which("organism") or not beside.exists():
+        return "organism"
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def entrance(config: OrganismConfig) -> Listener | None:
@@ -87,9 +105,9 @@ def _example_of_field(name: str, schema: Mapping[str, Any], definitions: Mapping
     return "Dan" if name == "name" and value == "hello" else value
 
 
-def _lines_to_try(config: OrganismConfig, url: str, schema: Mapping[str, Any] | None) -> list[str]:
+def _lines_to_try(config: OrganismConfig, url: str, schema: Mapping[str, Any] | None, command: str) -> list[str]:
     at = "" if url == DEFAULT_URL else f" --url {url}"
-    return [*_inject_line(config, url, schema), f"organism tail{at} --since 0", f"organism status{at}"]
+    return [*_inject_line(config, url, schema), f"{command} tail{at} --since 0", f"{command} status{at}"]
 
 
 def _inject_line(config: OrganismConfig, url: str, schema: Mapping[str, Any] | None) -> list[str]:

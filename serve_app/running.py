@@ -22,7 +22,7 @@ from organism import ray_actors
 from organism.config import OrganismConfig
 from organism.errors import OrganismUnreachable
 from organism.ray_actors import RayOrganism
-from serve_app.announcement import Dashboard, announcement, entrance
+from serve_app.announcement import Dashboard, announcement, command_here, entrance
 from serve_app.ingress import (
     ServePlace,
     controller_runs,
@@ -106,6 +106,7 @@ async def _run(launch: Launch) -> None:
                 print(await _announcement(launch, url), flush=True)  # noqa: T201 (the launcher is a command)
                 with suppress(Interrupted):
                     await interrupts.until_first(_until_stopped(organism))
+                print("stopping: running handlers finish, what waits stays in the log", flush=True)  # noqa: T201
                 await interrupts.until_second(_stop(organism, launch.config.supervision.drain_timeout_s))
 
 
@@ -220,7 +221,7 @@ async def _stopped(organism: RayOrganism) -> bool:
 async def _announcement(launch: Launch, url: str) -> str:
     listener = entrance(launch.config)
     schema = None if listener is None else await _schema(f"{url}/api/v1/agents/{listener.name}/schema")
-    return announcement(launch.config, url, launch.dashboard, schema)
+    return announcement(launch.config, url, launch.dashboard, schema, command_here())
 
 
 async def _schema(url: str) -> Mapping[str, Any] | None:

@@ -57,6 +57,7 @@ def up(
         run_file = _start_detached(screen, config.organism.name, path.parent, command, timeout_s)
         _report_start(screen, run_file, path.parent)
         return
+    screen.notice(f"starting {config.organism.name}")
     sys.stdout.flush()
     os.execv(command[0], command)  # the launcher takes this process over, and Ctrl-C with it
 

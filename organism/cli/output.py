@@ -62,6 +62,11 @@ def duration(seconds: float) -> str:
     return f"{int(seconds)} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def message_line(message: dict[str, Any]) -> Text:
     """One message of the API on one line."""
     payload = orjson.dumps(message["payload"]).decode()

@@ -8,7 +8,7 @@ import typer
 
 from organism.cli.client import Api
 from organism.cli.options import AsJson, Limit, Offset, Url
-from organism.cli.output import Screen, age, duration, message_line, printable, styled_state
+from organism.cli.output import Screen, age, counted, duration, message_line, printable, styled_state
 
 _FIGURES = {"queue": "queue_depth", "running": "running", "handled": "handled", "restarts": "restarts", "pid": "pid"}
 """Columns of `status`, and the fields of an agent that they show."""
@@ -32,7 +32,7 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
         return
     screen.line(
         f"{printable(organism['name'])} at {api.url}: {organism['status']}, up {duration(organism['uptime_seconds'])}, "
-        f"{organism['active_threads']} active threads, {organism['total_messages']} messages"
+        f"{counted(organism['active_threads'], 'active thread')}, {counted(organism['total_messages'], 'message')}"
     )
     columns = ("agent", "state", *(f"#{each}" for each in _FIGURES), "last activity", "thread", "error")
     screen.table(columns, (_agent_row(agent) for agent in agents))
@@ -116,7 +116,7 @@ def thread(
 def show_outcome(screen: Screen, record: dict[str, Any]) -> None:
     """The last line under a conversation: how the thread stands."""
     line = styled_state(record["status"])
-    line.append(f", {record['message_count']} messages", style="not bold default")
+    line.append(f", {counted(record['message_count'], 'message')}", style="not bold default")
     if record["error"]:
         line.append(f": {printable(record['error'])}", style="red")
     screen.line(line)

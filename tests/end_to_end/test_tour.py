@@ -192,7 +192,7 @@ def test_dead_letters_get_another_chance(hello: Up, terminal: Terminal, clone: P
     assert terminal.run("organism reload").output == "added waiter\n"
     failed = terminal.run("""organism inject waiter '{"of": "tea"}' --wait""")
     assert failed.exit_code == 6
-    assert failed.lines[-1].startswith("error, 1 messages: ")
+    assert failed.lines[-1].startswith("error, 1 message: ")
     assert "spilled the tea" in failed.lines[-1]
     listed = terminal.run("organism dead-letters")
     assert "spilled the tea" in listed.output

@@ -264,7 +264,7 @@ def test_wait_fails_as_the_thread_does(cli: Cli, organism: FakeOrganism) -> None
     organism.outcome = ("error", "handler of counter raised ValueError")
     result = cli("inject", "counter", "{}", "--wait")
     assert result.exit_code == ExitCode.THREAD_FAILED
-    assert "error, 1 messages: handler of counter raised ValueError" in result.stdout
+    assert "error, 1 message: handler of counter raised ValueError" in result.stdout
 
 
 def test_wait_gives_up_after_its_time(cli: Cli, organism: FakeOrganism) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -7,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field, TypeAdapter
 
 from organism.config import OrganismConfig
-from serve_app.announcement import Dashboard, announcement, entrance, example_of
+from serve_app.announcement import Dashboard, announcement, command_here, entrance, example_of
 
 DASHBOARD = Dashboard("http://127.0.0.1:8265", wants_token=False)
 GREETING = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -55,6 +57,16 @@ def test_lines_to_try_name_the_address_when_it_is_not_the_default_one():
     text = announcement(config(listener("greeter")), "http://127.0.0.1:8001/x", DASHBOARD, GREETING)
     assert "organism tail --url http://127.0.0.1:8001/x --since 0\n" in text
     assert "organism status --url http://127.0.0.1:8001/x\n" in text
+
+
+def test_the_command_is_shown_with_its_path_where_the_shell_would_not_find_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(Path(sys.executable).parent.parent)
+    assert command_here() == f"{Path(sys.executable).parent.name}/organism"
+    text = announcement(config(), "http://127.0.0.1:8000", DASHBOARD, None, command_here())
+    assert f"  {command_here()} status\n" in text
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert command_here() == "organism"
 
 
 def test_an_organism_without_listeners_has_nothing_to_inject():
