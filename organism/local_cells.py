@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from organism.cell import Cell
 from organism.wire import Attached, CellDied, CellRef, CellSpec, Delivery, PumpLink
@@ -27,6 +28,11 @@ class LocalCells:
         """See CellHost.find."""
         found = self.cells.get(name)
         return found if found is not None and not found.is_dead else None
+
+    async def end_others(self, names: Collection[str]) -> None:
+        """See CellHost.end_others."""
+        for name in [name for name in self.cells if name not in names]:
+            await self.cells.pop(name).kill()
 
 
 class LocalCell:

@@ -11,13 +11,13 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import ActorAlreadyExistsError, ActorUnavailableError, RayActorError, RayError, RayTaskError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.metrics import Counter, Gauge
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -48,11 +48,16 @@ from organism.wire import Attached, CellDied, CellRef, CellSpec, Delivery, Repor
 logger = logging.getLogger(__name__)
 
 PUMP = "pump"
+CELL_PREFIXES = ("agent:", "cell:")
+"""Of the names that plan.py gives to cells."""
+
 MAX_CALLS = 100_000
 """Calls an actor may have under way. Ray's default of 1,000 would be a hidden limit; ours are in the pump's windows."""
 
 RETRY_S = 0.1
+REOPEN_S = 5.0
 NAME_TIMEOUT_S = 10.0
+FIND_TIMEOUT_S = 10.0
 METRICS_INTERVAL_S = 2.0
 
 
@@ -68,9 +73,18 @@ class PumpActor:
         self._storage = storage
         self._opening: asyncio.Task[Runtime] | None = None
         self._metrics: asyncio.Task[None] | None = None
+        self._is_second = _was_started_again()
+        if self._is_second:
+            ray.get_runtime_context().current_actor.wake.remote()
 
     def __repr__(self) -> str:
         return PUMP
+
+    async def wake(self) -> None:
+        """Goes on after a restart, though nobody may call: work waits in the log."""
+        while (error := await self.open()) is not None:
+            logger.error("the pump cannot go on: %s", error)
+            await asyncio.sleep(REOPEN_S)
 
     async def open(self) -> OrganismError | None:
         """Starts the organism; the error says why it cannot be."""
@@ -97,11 +111,20 @@ class PumpActor:
         batch = await self.ask("events", incarnation, cursor, timeout_s)
         return batch if isinstance(batch, OrganismError) else encode_events(batch)
 
-    async def report(self, report: bytes) -> None:
-        await (await self._runtime()).desk.report(decode_report(report))
+    async def report(self, report: bytes) -> OrganismError | None:
+        """See PumpLink; an error says that it is to be tried again."""
+        try:
+            await (await self._runtime()).desk.report(decode_report(report))
+        except OrganismError as error:
+            return error
+        return None
 
-    async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message]:
-        return await (await self._runtime()).desk.history(thread_id, until_slot, limit)
+    async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message] | OrganismError:
+        """See PumpLink; an error says that it is to be tried again."""
+        try:
+            return await (await self._runtime()).desk.history(thread_id, until_slot, limit)
+        except OrganismError as error:
+            return error
 
     async def wait_stopped(self) -> None:
         await (await self._runtime()).wait_stopped()
@@ -110,8 +133,9 @@ class PumpActor:
         """Ends the cells and closes the storage."""
         if self._metrics is not None:
             self._metrics.cancel()
-        with contextlib.suppress(OrganismError):
-            await (await self._runtime()).close()
+        if self._opening is not None:
+            with contextlib.suppress(OrganismError):
+                await (await asyncio.shield(self._opening)).close()
 
     async def _runtime(self) -> Runtime:
         # Whoever calls first starts it: after a restart by Ray nobody calls open().
@@ -124,7 +148,7 @@ class PumpActor:
             self._path,
             lambda _: RayCells(self._namespace),
             storage=open_storage(self._storage, self._path.parent),
-            resume=_was_started_again(),
+            resume=self._is_second,
             on_failure=_end_process,
         )
         calm_garbage_collector()
@@ -200,11 +224,11 @@ class CellActor:
     def __repr__(self) -> str:
         return self._spec.name
 
-    async def open(self) -> Attached | HandlerNotLoaded:
-        """Imports the handlers and begins to work."""
+    async def open(self) -> Attached | OrganismError:
+        """Imports the handlers and begins to work; the error (HandlerNotLoaded, BundleError) says why it cannot."""
         try:
             self._cell = Cell(self._spec, self._link)
-        except HandlerNotLoaded as error:
+        except OrganismError as error:
             return error
         self._cell.start()
         calm_garbage_collector()
@@ -230,7 +254,7 @@ class CellActor:
 
 
 class RayPumpLink:
-    """Implements PumpLink: finds the pump by its name, and again after a restart."""
+    """Implements PumpLink: finds the pump by its name, and waits for one that is restarted or cannot work yet."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
@@ -247,11 +271,14 @@ class RayPumpLink:
         while True:
             try:
                 if self._pump is None:
-                    self._pump = ray.get_actor(PUMP, self._namespace)
-                return await call(self._pump)
-            except (RayActorError, ValueError):  # ValueError: nobody has this name at present
+                    self._pump = _find_pump(self._namespace)
+                answer = await call(self._pump)
+            except (RayActorError, OrganismUnreachable):
                 self._pump = None
-                await asyncio.sleep(RETRY_S)
+            else:
+                if not isinstance(answer, OrganismError):
+                    return answer
+            await asyncio.sleep(RETRY_S)
 
 
 class RayCells:
@@ -264,21 +291,30 @@ class RayCells:
         """See CellHost.start."""
         actor = await self._create(spec)
         ref = RayCell(spec.name, spec.incarnation, actor)
-        with _cell_errors(spec.name):
-            opened = await actor.open.remote()
-        if isinstance(opened, HandlerNotLoaded):
+        try:
+            await ref.open()
+        except BaseException:
             await ref.kill()
-            raise opened
+            raise
         return ref
 
     async def find(self, name: str) -> CellRef | None:
         """See CellHost.find."""
         try:
             actor: Any = ray.get_actor(name, self._namespace)
-            attached = await actor.attach.remote()
-        except (ValueError, RayActorError):
+            async with asyncio.timeout(FIND_TIMEOUT_S):  # a handler may block it, or it may not be placed yet
+                attached = await actor.attach.remote()
+        except (ValueError, RayError, TimeoutError):
             return None
         return None if attached is None else RayCell(name, attached.incarnation, actor)
+
+    async def end_others(self, names: Collection[str]) -> None:
+        """See CellHost.end_others."""
+        for each in ray.util.list_named_actors(all_namespaces=True):
+            entry: Any = each
+            name = entry["name"]
+            if entry["namespace"] == self._namespace and name.startswith(CELL_PREFIXES) and name not in names:
+                self._end(name)
 
     async def _create(self, spec: CellSpec) -> Any:
         options: dict[str, Any] = {
@@ -297,12 +333,17 @@ class RayCells:
         while True:
             try:
                 return RemoteCell.options(**options).remote(spec, self._namespace)
-            except ValueError:  # the name is taken: a dead one's for a moment, or a leftover's
+            except ActorAlreadyExistsError:  # a dead one for a moment, or a leftover
                 if time.monotonic() > deadline_s:
                     raise CellDied(spec.name, "its name is still taken by another actor") from None
-                with contextlib.suppress(ValueError):
-                    ray.kill(ray.get_actor(spec.name, self._namespace))
+                self._end(spec.name)
                 await asyncio.sleep(RETRY_S)
+            except (ValueError, TypeError, RuntimeError) as error:
+                raise CellDied(spec.name, f"Ray takes no actor with these options: {error}") from error
+
+    def _end(self, name: str) -> None:
+        with contextlib.suppress(ValueError):  # nobody has the name any more
+            ray.kill(ray.get_actor(name, self._namespace))
 
 
 class RayCell:
@@ -312,6 +353,15 @@ class RayCell:
         self.name = name
         self.incarnation = incarnation
         self._actor = actor
+
+    async def open(self) -> None:
+        """Raises HandlerNotLoaded, or CellDied for all other reasons."""
+        with _cell_errors(self.name):
+            opened = await self._actor.open.remote()
+        if isinstance(opened, HandlerNotLoaded):
+            raise opened
+        if isinstance(opened, OrganismError):
+            raise CellDied(self.name, str(opened))
 
     async def attach(self) -> Attached:
         return await self._call(self._actor.attach.remote)
@@ -344,18 +394,24 @@ class RayCell:
                     return await method(*arguments)
                 except ActorUnavailableError:
                     await asyncio.sleep(RETRY_S)
+                except RayTaskError:  # it does not work as a cell should
+                    await self.kill()
+                    raise
 
 
 @contextlib.contextmanager
 def _cell_errors(name: str) -> Iterator[None]:
+    """Whatever Ray says of a cell, it costs nobody else anything."""
     try:
         yield
-    except RayActorError as error:
+    except RayError as error:
         raise CellDied(name, _reason(error)) from error
 
 
-def _reason(error: RayActorError) -> str:
+def _reason(error: RayError) -> str:
     """Ray's explanation without the addresses and advice around it."""
+    if isinstance(error, ActorUnavailableError):
+        return "its process cannot be reached at present"
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if "exit" in line.lower() or "killed" in line.lower() or "died" in line.lower()]
     return (telling or lines or ["unknown"])[-1].partition(" Some common causes")[0][:300].rstrip(". ")
@@ -462,8 +518,12 @@ def connect(namespace: str) -> RayOrganism:
     Raises:
         OrganismUnreachable: there is none.
     """
+    return RayOrganism(_find_pump(namespace))
+
+
+def _find_pump(namespace: str) -> ActorHandle[Any]:
     try:
-        return RayOrganism(ray.get_actor(PUMP, namespace))
+        return ray.get_actor(PUMP, namespace)
     except ValueError:
         raise OrganismUnreachable(f"no pump in namespace {namespace!r}") from None
 
@@ -498,10 +558,9 @@ async def start_pump(path: Path, namespace: str, storage: StorageSection) -> Ray
 
 async def shut_down(namespace: str) -> None:
     """Ends pump and cells at once; what was not done is done after the next start. No error if there is none."""
-    try:
-        actor: Any = ray.get_actor(PUMP, namespace)
-    except ValueError:
-        return
-    with contextlib.suppress(RayActorError):
-        await actor.close.remote()
-    ray.kill(actor)
+    with contextlib.suppress(OrganismUnreachable):
+        actor: Any = _find_pump(namespace)
+        with contextlib.suppress(RayActorError):
+            await actor.close.remote()
+        ray.kill(actor)
+    await RayCells(namespace).end_others(())

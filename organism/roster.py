@@ -63,6 +63,7 @@ class Roster:
         self._apply_limits()
         await self._store(self.active, plans)
         await self._bury_orphans([name for name in totals.queued if name not in self._pump.agents])
+        await self._host.end_others([keeper.name for keeper in keepers])
         for keeper in keepers:
             self._run(keeper, adopt=adopt)
         self._pump.wake(list(self._pump.agents))

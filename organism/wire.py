@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -140,7 +141,11 @@ class CellHost(Protocol):
         ...
 
     async def find(self, name: str) -> CellRef | None:
-        """The cell of that name, if its process lives."""
+        """The cell of that name, if its process lives and answers."""
+        ...
+
+    async def end_others(self, names: Collection[str]) -> None:
+        """Ends all cells but these: what an earlier pump has left behind."""
         ...
 
 

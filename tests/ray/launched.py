@@ -96,7 +96,7 @@ class Launched:
 
     def pids(self, *words: str) -> list[int]:
         """The processes of this run whose command line holds all `words`."""
-        return [pid for pid in pids_marked(self.mark) if all(w in _command(pid) for w in words)]
+        return [pid for pid in pids_marked(self.mark) if all(w in command_of(pid) for w in words)]
 
     def kill(self, *words: str) -> None:
         for pid in self.pids(*words):
@@ -115,7 +115,7 @@ def pids_marked(mark: str) -> list[int]:
     return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if entry in _read(path)]
 
 
-def _command(pid: int) -> str:
+def command_of(pid: int) -> str:
     return _read(Path(f"/proc/{pid}/cmdline")).replace(b"\0", b" ").decode(errors="replace")
 
 
