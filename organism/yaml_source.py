@@ -89,7 +89,7 @@ def _check_depth(text: str, file: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark is not None else None
             raise ConfigError(file, line, "file", f"is nested deeper than {MAX_DEPTH} levels", "Close the brackets")
 
 
