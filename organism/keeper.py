@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from organism.config import Supervision
-from organism.errors import HandlerNotLoaded
+from organism.errors import OrganismError
 from organism.messages import Message
 from organism.plan import CellPlan
 from organism.supervisor import Restarts
@@ -125,7 +125,7 @@ class Keeper:
         """Starts a new incarnation and waits until its handlers are loaded.
 
         Raises:
-            HandlerNotLoaded: user code cannot be used.
+            HandlerNotLoaded, BundleError: user code cannot be used.
             CellDied: the process ended.
         """
         ref = await self._host.start(spec)
@@ -140,7 +140,7 @@ class Keeper:
         while True:
             try:
                 reason = await self._live(adopt)
-            except HandlerNotLoaded as error:
+            except OrganismError as error:
                 reason = str(error)
             except CellDied as error:
                 reason = error.reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from organism.storage.memory import MemoryStorage
 from organism.storage.sqlite import SqliteStorage
 from organism.tasks import Tasks
 from organism.threads import Thread
-from organism.wire import CellHost, PumpLink
+from organism.wire import CellHost, PumpLink, Report
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +38,28 @@ RECENT_THREADS = 100
 FLUSH_TIMEOUT_S = 5.0
 """How long a stop waits for the last commits."""
 
+FIND_TIMEOUT_S = 15.0
+"""How long a report waits for its cell to be found again; one that died meanwhile never is."""
+
+FIND_POLL_S = 0.02
+
 
 class Desk:
     """What cells ask of the pump. Implements PumpLink."""
 
     def __init__(self, pump: Pump, storage: Storage) -> None:
+        self._pump = pump
         self._storage = storage
-        self.report = pump.report
+
+    async def report(self, report: Report) -> None:
+        """Takes what a cell reports. One that is yet to be found again, after a restart of the pump, has to wait: its
+        outcomes would be taken for those of a stranger, and the work done once more."""
+        keepers = self._pump.dispatcher.keepers
+        if report.outcomes and report.incarnation not in keepers:
+            deadline_s = time.monotonic() + FIND_TIMEOUT_S
+            while report.incarnation not in keepers and time.monotonic() < deadline_s:  # noqa: ASYNC110 - rare
+                await asyncio.sleep(FIND_POLL_S)
+        await self._pump.report(report)
 
     async def history(self, thread_id: str, until_slot: int, limit: int) -> list[Message]:
         """The thread's last `limit` messages up to slot `until_slot`, oldest first."""
