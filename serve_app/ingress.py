@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
 from ray.serve.context import _get_global_client
 
 from organism import ray_actors
@@ -23,7 +24,8 @@ from organism.garbage import calm_garbage_collector
 from organism.ref import OrganismRef
 from serve_app.app import build_app
 from serve_app.launch_errors import ServeUnusable
-from serve_app.replica_server import configure_websockets
+from serve_app.replica_log import log_to_launcher
+from serve_app.replica_server import configure_server
 
 SPARE_REQUESTS = 1000
 """Plain requests that a replica works on beside its open streams."""
@@ -153,9 +155,13 @@ def _application(
                 await asyncio.sleep(POLL_S)
 
     def build() -> FastAPI:
+        if RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD:
+            raise RuntimeError("the API cannot run with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=1; unset it")
+        log_to_launcher()
         calm_garbage_collector()
-        configure_websockets(max_body_bytes)
-        return build_app(connect)
+        app = build_app(connect)
+        configure_server(app, place.prefix, max_body_bytes)
+        return app
 
     actor_options: dict[str, Any] = {"num_cpus": 0}
     if variables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,25 +14,31 @@ MIN_MESSAGE_BYTES = 16 * 1024 * 1024
 
 DIRECT_HEADER = "x-organism-direct"
 
-_READS_FOR_ITSELF = (b"x-request-disconnect-disabled", b"?1")
+SERVE_PATHS = "/-/"
+"""What Serve answers itself: the health checks of HAProxy."""
 
 
 class DirectIngress:
-    """The outermost layer of the application where requests reach the replica itself, as through HAProxy.
+    """The outermost layer where requests reach the replica itself, as through HAProxy: they go straight to our app.
 
-    The application reads from the server, which stops reading when nobody does. Otherwise Serve reads ahead of the
-    application, into memory without a bound, in two more tasks for each request, and cancels it when a client leaves.
-    The header is the one that clients may send to the same end.
+    Through Serve's own entrance a request costs as much again as all of our work on it. What Serve does there is
+    done elsewhere or not needed: HAProxy counts requests, the app has limits and timeouts of its own, and it reads
+    from the server, which stops reading when nobody does (Serve reads ahead, into memory without a bound).
 
     The answer to /ready says that it came this way: while HAProxy does not know the replica yet, Serve's slower proxy
     answers, and streams that begin there stay there.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, serve: ASGIApp, prefix: str) -> None:
         self._app = app
+        self._serve = serve
+        self._root_path = prefix.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["headers"] = [*scope["headers"], _READS_FOR_ITSELF]
+        if scope["path"].startswith(SERVE_PATHS):
+            await self._serve(scope, receive, send)
+            return
+        scope["root_path"] = self._root_path
         if scope["type"] == "http" and scope["path"].endswith("/ready"):
             send = _saying_so(send)
         await self._app(scope, receive, send)
@@ -46,16 +53,22 @@ def _saying_so(send: Send) -> Send:
     return send_with_header
 
 
-def configure_websockets(max_body_bytes: int) -> None:
-    """Changes the defaults of the servers that this process starts from now on: Serve lets nobody pass options.
+def configure_server(app: ASGIApp, prefix: str, max_body_bytes: int) -> None:
+    """Changes the servers that this process starts from now on: Serve lets nobody pass options.
 
     Compression costs every client's share of CPU for each event, on messages of some hundred bytes.
+
+    Args:
+        app: must live in the event loop that Serve starts the server in.
+        prefix: what all paths begin with, `/` for nothing.
     """
     original = uvicorn.Config
 
-    def config(app: Callable[[], ASGIApp], **options: Any) -> uvicorn.Config:
+    def config(serve: Callable[[], ASGIApp], **options: Any) -> uvicorn.Config:
+        # Serve has silenced it, to log failures of applications itself; here it does not see them.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         return original(
-            lambda: DirectIngress(app()),
+            lambda: DirectIngress(app, serve(), prefix),
             **options,
             ws_per_message_deflate=False,
             ws_max_size=max(MIN_MESSAGE_BYTES, max_body_bytes),

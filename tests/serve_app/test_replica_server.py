@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from serve_app.replica_server import DIRECT_HEADER, MIN_MESSAGE_BYTES, DirectIngress, configure_websockets
+from serve_app.replica_server import DIRECT_HEADER, MIN_MESSAGE_BYTES, DirectIngress, configure_server
 
 
 @pytest.fixture(autouse=True)
@@ -13,12 +13,17 @@ def original_config(monkeypatch):
     monkeypatch.setattr(uvicorn, "Config", uvicorn.Config)  # put back afterwards
 
 
-async def echo(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": scope["headers"]})
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"root-path", scope["root_path"].encode())]})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def answered_headers(**scope: Any) -> list[tuple[bytes, bytes]]:
+async def serve(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"by", b"serve")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def answered_headers(path: str, prefix: str = "/") -> list[tuple[bytes, bytes]]:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -26,34 +31,44 @@ async def answered_headers(**scope: Any) -> list[tuple[bytes, bytes]]:
 
     async def receive() -> Any: ...
 
-    await DirectIngress(echo)({"headers": [(b"a", b"b")], **scope}, receive, send)
+    await DirectIngress(app, serve, prefix)({"type": "http", "path": path, "root_path": ""}, receive, send)
     return sent[0]["headers"]
 
 
+def configured() -> uvicorn.Config:
+    return uvicorn.Config(lambda: serve, factory=True, port=1)
+
+
 def test_servers_do_not_compress_and_take_large_messages():
-    configure_websockets(max_body_bytes=50_000_000)
-    config = uvicorn.Config(lambda: echo, factory=True, port=1)
-    assert config.ws_per_message_deflate is False
-    assert config.ws_max_size == 50_000_000
-    assert config.port == 1
+    configure_server(app, "/", max_body_bytes=50_000_000)
+    assert configured().ws_per_message_deflate is False
+    assert configured().ws_max_size == 50_000_000
+    assert configured().port == 1
 
 
 def test_a_message_that_is_a_little_too_large_still_reaches_the_application():
-    configure_websockets(max_body_bytes=1000)
-    assert uvicorn.Config(lambda: echo, factory=True).ws_max_size == MIN_MESSAGE_BYTES
+    configure_server(app, "/", max_body_bytes=1000)
+    assert configured().ws_max_size == MIN_MESSAGE_BYTES
 
 
-def test_the_application_is_wrapped():
-    configure_websockets(max_body_bytes=1000)
-    config = uvicorn.Config(lambda: echo, factory=True)
+def test_a_server_that_loads_its_application_has_ours():
+    configure_server(app, "/", max_body_bytes=1000)
+    config = configured()
     config.load()
     assert config.ws_protocol_class is not None
 
 
-@pytest.mark.parametrize("kind", ["http", "websocket"])
-async def test_requests_are_read_by_the_application_itself(kind):
-    assert (b"x-request-disconnect-disabled", b"?1") in await answered_headers(type=kind, path="/ws")
+async def test_requests_go_straight_to_the_application():
+    assert await answered_headers("/ws") == [(b"root-path", b"")]
+
+
+async def test_below_a_prefix_the_application_learns_of_it():
+    assert await answered_headers("/second/ws", prefix="/second") == [(b"root-path", b"/second")]
+
+
+async def test_serve_answers_its_own_paths():
+    assert await answered_headers("/-/healthz") == [(b"by", b"serve")]
 
 
 async def test_ready_tells_that_it_came_the_short_way():
-    assert (DIRECT_HEADER.encode(), b"1") in await answered_headers(type="http", path="/second/ready")
+    assert (DIRECT_HEADER.encode(), b"1") in await answered_headers("/second/ready", prefix="/second")

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+import pytest
+
+from serve_app.replica_log import log_to_launcher
+
+
+@pytest.fixture(autouse=True)
+def original_handlers(monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # put back afterwards
+
+
+def test_failures_are_shown_although_serve_has_taken_stderr(capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    log_to_launcher()
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
+    logging.getLogger("serve_app.feed").warning("the pump restarts")
+    shown = capfd.readouterr().err
+    assert shown.startswith("ERROR uvicorn.error: Exception in ASGI application\n")
+    assert shown.endswith("ValueError: boom\n")
