@@ -28,7 +28,7 @@ GREETER = Listener(name="greeter", payload_class="handlers.hello.Greeting", hand
 def _modules_of_the_test_alone():
     before, path = dict(sys.modules), list(sys.path)
     yield
-    for name in set(sys.modules) - set(before):
+    for name in [name for name, module in sys.modules.items() if before.get(name) is not module]:
         del sys.modules[name]
     sys.path[:] = path
 
