@@ -72,6 +72,7 @@ class Supervision(Section):
     max_restart_delay_s: float = Field(default=10.0, ge=0)
     max_deaths: int = Field(default=3, ge=1, description="cells that may die with a message before it is a dead letter")
     handler_timeout_s: float = Field(default=300.0, gt=0, description="for listeners without timeout_s")
+    start_timeout_s: float = Field(default=120.0, gt=0, description="how long a reload waits for a new cell to start")
     drain_timeout_s: float = Field(default=30.0, ge=0, description="how long a stop waits for running handlers")
 
 

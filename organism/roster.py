@@ -117,12 +117,23 @@ class Roster:
 
     async def _try_out(self, keepers: list[Keeper], new: Active) -> list[tuple[Keeper, Attached]]:
         """Starts the new cells beside the old ones."""
-        starting = (keeper.start(cell_spec(keeper.plan, new.organism)) for keeper in keepers)
+        starting = (self._try(keeper, new) for keeper in keepers)
         started = await asyncio.gather(*starting, return_exceptions=True)
         for each in started:
             if isinstance(each, BaseException):
                 raise _as_config_error(each, self.path)
         return [(keeper, each) for keeper, each in zip(keepers, started, strict=True) if isinstance(each, Attached)]
+
+    async def _try(self, keeper: Keeper, new: Active) -> Attached:
+        """Bounded, since Ray waits for ever for a node with resources that none has."""
+        timeout_s = new.config.supervision.start_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await keeper.start(cell_spec(keeper.plan, new.organism))
+        except TimeoutError:
+            problem = f"{keeper.name} has not started within {timeout_s:g} s (supervision.start_timeout_s)"
+            remedy = "See whether a node has the resources it asks for, and how long its module takes to import"
+            raise ConfigError(str(self.path), None, "listeners", problem, remedy) from None
 
     async def _swap(self, new: Active, fresh: list[tuple[Keeper, Attached]], report: Reloaded) -> None:
         """Between two commits: the new configuration is at work, or, when it cannot be stored, the old one still is."""

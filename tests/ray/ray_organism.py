@@ -84,7 +84,7 @@ async def until(holds: Callable[[], Any], what: str, within_s: float = SOON_S) -
 class OnRay:
     """A running organism. `mark` is in the environment of every process of its Ray (see launched.py)."""
 
-    def __init__(self, path: Path, namespace: str, ref: RayOrganism, mark: str) -> None:
+    def __init__(self, path: Path, namespace: str, ref: RayOrganism, mark: str = "") -> None:
         self.path = path
         self.namespace = namespace
         self.ref = ref
@@ -151,7 +151,7 @@ class OnRay:
 
 
 @asynccontextmanager
-async def on_ray(path: Path, mark: str) -> AsyncIterator[OnRay]:
+async def on_ray(path: Path, mark: str = "") -> AsyncIterator[OnRay]:
     """The organism of `path` in a namespace of its own, ended afterwards."""
     namespace = f"test-{uuid4().hex[:8]}"
     try:
