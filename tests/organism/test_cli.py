@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -329,7 +330,13 @@ def test_tail_from_the_beginning_shows_the_whole_log(cli: Cli, organism: FakeOrg
 def test_tail_begins_with_what_comes_next(cli: Cli, organism: FakeOrganism) -> None:
     organism.add_thread("thread-1")
     organism.add_message("thread-1", "console", "counter")
-    sender = threading.Timer(0.5, lambda: organism.add_message("thread-1", "counter", "outbox"))
+
+    def send_when_followed() -> None:
+        while not any(method == "WS" for method, *_ in organism.asked):
+            time.sleep(0.01)
+        organism.add_message("thread-1", "counter", "outbox")
+
+    sender = threading.Thread(target=send_when_followed)
     sender.start()
     (shown,) = documents(cli("tail", "--count", "1", "--json"))
     sender.join()

@@ -12,6 +12,8 @@ from serve_app.replica_log import log_to_launcher
 @pytest.fixture(autouse=True)
 def original_handlers(monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # put back afterwards
+    for name in ("uvicorn", "uvicorn.error"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)  # a uvicorn of another test may have changed it
 
 
 def test_failures_are_shown_although_serve_has_taken_stderr(capfd, monkeypatch):
