@@ -177,21 +177,19 @@ class Load:
         self.unanswered = 0
         self.refused = 0
         self._ref = ref
+        self._goes_on = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Goes on inside this context, which begins when the first messages are accepted."""
-        senders = [asyncio.create_task(self._send(f"{number}"), name="sender") for number in range(self.SENDERS)]
-        try:
+        self._goes_on = True
+        async with asyncio.TaskGroup() as senders:
+            for number in range(self.SENDERS):
+                senders.create_task(self._send(str(number)), name="sender")
             await self.some_more(1)
             yield
-            await self.some_more(self.BATCH * self.SENDERS)  # also what came after the fault is accepted
-            for sender in senders:
-                assert not sender.done(), sender.exception()
-        finally:
-            for sender in senders:
-                sender.cancel()
-            await asyncio.gather(*senders, return_exceptions=True)
+            await self.some_more()  # also what comes after a fault is accepted
+            self._goes_on = False
 
     async def some_more(self, count: int = 200) -> None:
         """Waits until so many more injects are accepted."""
@@ -201,7 +199,7 @@ class Load:
     async def _send(self, sender: str) -> None:
         threads: list[str | None] = [None] * self.BATCH
         number = 0
-        while True:
+        while self._goes_on:
             number += 1
             injects = [inject("first", f"{sender}.{number}.{index}", each) for index, each in enumerate(threads)]
             answers = await self._submit(injects)
@@ -211,13 +209,12 @@ class Load:
 
     async def _submit(self, injects: list[Inject]) -> list[Accepted]:
         while True:
-            self.unanswered += len(injects)  # should this be cancelled meanwhile, nobody hears the answer
             try:
                 answers = await self._ref.submit(injects)
             except OrganismUnreachable:
+                self.unanswered += len(injects)
                 await asyncio.sleep(0.05)
                 continue
-            self.unanswered -= len(injects)
             if all(isinstance(each, Accepted) for each in answers):
                 return [each for each in answers if isinstance(each, Accepted)]
             assert all(isinstance(each, StorageUnavailable) for each in answers), answers
