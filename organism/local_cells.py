@@ -43,6 +43,7 @@ class LocalCell:
         self.incarnation = cell.spec.incarnation
         self._cell = cell
         self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def is_dead(self) -> bool:
@@ -70,10 +71,14 @@ class LocalCell:
         await self.die("killed")
 
     async def die(self, reason: str) -> None:
-        """Ends the cell as if its process were gone: what it ran is lost, nothing more is reported."""
-        if not self._died.done():
+        """Ends the cell as if its process were gone: what it ran is lost, nothing more is reported.
+
+        It ends also when the caller is cancelled meanwhile.
+        """
+        if self._closing is None:
             self._died.set_result(reason)
-            await self._cell.close()
+            self._closing = asyncio.create_task(self._cell.close(), name=f"{self.name}: close")
+        await asyncio.shield(self._closing)
 
     def _check(self) -> None:
         if self._died.done():

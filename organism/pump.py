@@ -88,6 +88,7 @@ class Pump:
         self._inbox: deque[_Submitted | _Reported | _Control] = deque()
         self._news = asyncio.Event()
         self._storage_failed = False
+        self._has_ended = False
         self._open: _Batch | None = None  # being filled
         self._writing: _Batch | None = None  # being committed
         self._commit: asyncio.Task[None] | None = None
@@ -96,7 +97,7 @@ class Pump:
 
     async def submit(self, injects: list[Inject]) -> list[Accepted | OrganismError]:
         """See OrganismRef.submit."""
-        if self.status != "running":
+        if self.status != "running" or self._has_ended:
             return [Stopping() for _ in injects]
         answer: asyncio.Future[list[Accepted | OrganismError]] = asyncio.get_running_loop().create_future()
         self._put(_Submitted(injects, answer))
@@ -116,7 +117,9 @@ class Pump:
             await answer
 
     async def control(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Runs `action` between two commits and returns what it returns."""
+        """Runs `action` between two commits and returns what it returns. Raises Stopping when the pump has ended."""
+        if self._has_ended:
+            raise Stopping
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._put(_Control(action, answer))
         return await answer
@@ -128,14 +131,14 @@ class Pump:
     # The one loop
 
     async def run(self) -> None:
-        """Works until cancelled."""
+        """Works until cancelled; who waits for an answer then is told."""
         try:
             while True:
                 await self._turn()
         finally:
             if self._commit is not None:
                 self._commit.cancel()
-            self._refuse_the_rest()
+            self.end()
 
     async def _turn(self) -> None:
         """Does one thing that can be done now, or waits for something to do."""
@@ -287,8 +290,9 @@ class Pump:
         if kept:
             await asyncio.sleep(STORAGE_RETRY_S)
 
-    def _refuse_the_rest(self) -> None:
-        """The pump ends: nobody waits for an answer any more. What was being written may be in the log, or not."""
+    def end(self) -> None:
+        """Answers all who wait, and from now on all who come. What was being written may be in the log, or not."""
+        self._has_ended = True
         unknown = OrganismUnreachable("it ended while this was being stored")
         for item in self._writing.items if self._writing is not None else ():
             if isinstance(item, _Submitted) and not item.answer.done():

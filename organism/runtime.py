@@ -94,6 +94,7 @@ class Runtime:
     async def close(self) -> None:
         """Ends the cells at once and closes the storage; what was not done is done after the next start."""
         await self._tasks.close()
+        self.pump.end()
         await self._roster.close()
         await self._storage.close()
 

@@ -247,4 +247,5 @@ def describe(error: BaseException) -> str:
         text = str(error)
     except BaseException:  # its __str__ is user code as well
         text = "it cannot say what happened"
-    return f"{type(error).__name__}: {text[:MAX_ERROR_CHARACTERS]}{place}"
+    shown = text[:MAX_ERROR_CHARACTERS].encode(errors="backslashreplace").decode()  # half a character is no UTF-8
+    return f"{type(error).__name__}: {shown}{place}"

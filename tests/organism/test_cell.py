@@ -153,6 +153,7 @@ RAISED = {
     "TimeoutError()": "TimeoutError",
     "Unspeakable()": "Unspeakable: it cannot say what happened",
     "ValueError('x' * 100_000)": "ValueError: xxx",
+    "ValueError('half \\ud83d')": r"half \ud83d (",
     "BaseExceptionGroup('both', [SystemExit(), ValueError()])": "both (2 sub-exceptions)",
 }
 UNSPEAKABLE = "class Unspeakable(Exception):\n    def __str__(self):\n        raise SystemExit\n\n"

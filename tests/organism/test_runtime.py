@@ -469,6 +469,18 @@ async def test_closing_answers_those_who_still_wait(chain):
     assert all(isinstance(each, Stopping | StorageUnavailable) for each in results)
 
 
+async def test_who_asks_after_the_end_is_told(chain):
+    async with running(chain) as it:
+        pass
+    async with asyncio.timeout(5):
+        with pytest.raises(Stopping):
+            await it.inject("first", "late")
+        with pytest.raises(Stopping):
+            await it.runtime.snapshot()
+        with pytest.raises(Stopping):
+            await it.runtime.reload()
+
+
 # Starting
 
 

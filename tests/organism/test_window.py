@@ -227,9 +227,10 @@ class AgainstTheLog(RuleBasedStateMachine):
         assert entry.deaths == self.deaths.get(seq, 0)
         self.flying[seq] = thread_id
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.flying and self.told == self.last_seq)
     @rule(data=st.data(), fails=st.booleans())
     def settle(self, data: st.DataObject, fails: bool) -> None:
+        """The pump hears of a commit before it hears of what handlers made of it."""
         seq = data.draw(st.sampled_from(sorted(self.flying)))
         self.window.settle(seq)
         thread_id = self.flying.pop(seq)
@@ -247,7 +248,7 @@ class AgainstTheLog(RuleBasedStateMachine):
         self.window.requeue(message(seq, self.log[seq]))
         self.has_grown = True
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.flying and self.told == self.last_seq)
     @rule()
     def cell_dies(self) -> None:
         for seq in sorted(self.flying, reverse=True):
@@ -288,9 +289,9 @@ class AgainstTheLog(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """In the end all of it is delivered."""
+        if self.told < self.last_seq:
+            self.tell()
         while self.log:
-            if self.told < self.last_seq:
-                self.tell()
             if self.window.wants_refill:
                 self.refill()
             while len(self.window.ready):
