@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 import time
 
 from serve_app.launch_errors import PortUnavailable
 
 POLL_S = 0.1
+
+FREE_PORTS = range(20_000, 30_000)
+"""Where a free port is looked for: below those that systems give to outgoing connections, one of which could take it
+before it is listened on, and below those of Serve's replicas."""
 
 
 def api_port(host: str, port: int, patience_s: float = 0.0) -> int:
@@ -20,7 +25,7 @@ def api_port(host: str, port: int, patience_s: float = 0.0) -> int:
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return _bindable(host, port)
+            return _bindable(host, port) if port else _free_port(host)
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
             if not in_use or time.monotonic() >= deadline:
@@ -34,7 +39,7 @@ def preferred_port(port: int) -> int:
     try:
         return _bindable("", port)
     except OSError:
-        return _bindable("", 0)
+        return _free_port("")
 
 
 def answers(address: str, timeout_s: float) -> str | None:
@@ -47,6 +52,16 @@ def answers(address: str, timeout_s: float) -> str | None:
     except (OSError, OverflowError) as error:
         return getattr(error, "strerror", None) or str(error)
     return None
+
+
+def _free_port(host: str) -> int:
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        try:
+            return _bindable(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _bindable(host, 0)
 
 
 def _bindable(host: str, port: int) -> int:
