@@ -1,4 +1,4 @@
-"""A cell by itself: from deliveries to reports."""
+"""A cell by itself, with its seats and its reporter: from deliveries to reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cells an organism needs, and what makes them others."""
+"""Which cells an organism needs, what makes them others, and what is stored of it (plan.py, active.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pump's own promises: limits, order, bounded memory, and what happens while the storage fails."""
+"""Pump and dispatcher: limits, order, bounded memory, and what happens while the storage fails."""
 
 from __future__ import annotations
 
