@@ -532,7 +532,7 @@ async def start_pump(path: Path, namespace: str, storage: StorageSection) -> Ray
     """Starts the pump on this node, where its storage lies, and the cells wherever Ray puts them.
 
     Raises:
-        ConfigError, HandlerNotLoaded, BundleError, StorageError: nothing is left running.
+        ConfigError, BundleError, StorageError: nothing is left running.
         OrganismUnreachable: an organism runs in this namespace already, or the process ended while it started.
     """
     node_id = ray.get_runtime_context().get_node_id()

@@ -288,7 +288,8 @@ async def start_runtime(
         on_failure: told of an error that ended a task of the pump, after which it is of no use any more.
 
     Raises:
-        ConfigError, HandlerNotLoaded, BundleError, StorageLocked, StorageVersionError, StorageUnavailable
+        ConfigError, BundleError, StorageLocked, StorageVersionError, StorageUnavailable (an agent whose handler cannot
+        be loaded does not stop the others: it is in state error)
     """
     active = None if resume and storage is not None else await asyncio.to_thread(read_active, path)
     if storage is None:
