@@ -12,7 +12,7 @@ install: $(STAMP)
 
 # Done again only when what is to be installed has changed.
 $(STAMP): pyproject.toml constraints.txt
-	@echo "== setting up .venv"
+	@echo "== setting up .venv; takes some minutes the first time"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
@@ -25,8 +25,9 @@ test: install
 	@echo "== tests" && $(BIN)/pytest --durations=10
 
 bench: install
-	$(BIN)/python -m benchmarks.pump
-	$(BIN)/python -m benchmarks.api
+	$(BIN)/python benchmarks/pump.py
+	$(BIN)/python benchmarks/api.py
+	$(BIN)/python benchmarks/pending.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
