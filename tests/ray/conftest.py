@@ -49,7 +49,9 @@ def start(ray_mark: str) -> Callable[[Path], AbstractAsyncContextManager[OnRay]]
 def cluster() -> Iterator[Cluster]:
     """A Ray of one node with one CPU; others can join it, all on this machine."""
     with marked_environment():
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "dashboard_port": 0})
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "dashboard_port": 0}
+        )
         try:
             ray.init(cluster.address, log_to_driver=False)
             yield cluster

@@ -146,6 +146,7 @@ def nothing_opens(folder: Path) -> Iterator[None]:
 
 async def test_a_paused_agent_is_paused_after_a_restart_of_the_pump(start, tmp_path):
     async with start(write_organism(tmp_path / "organism")) as organism:
+        await organism.up(*NAMES)
         await organism.ref.pause("second")
         accepted = [await organism.send("first", f"{number}") for number in range(5)]
         organism.kill_pump()
