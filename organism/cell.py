@@ -7,8 +7,10 @@ twice (a pump that came back delivers all that is not done) it does once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from organism.bundle import unpack
@@ -17,7 +19,10 @@ from organism.handlers import Completion, Context
 from organism.loading import load_listener
 from organism.reporter import Reporter
 from organism.seat import Seat
+from organism.tasks import Tasks
 from organism.wire import Attached, CellSpec, Delivery, PumpLink
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_RESOLUTION_S = 0.05
 CLOSE_TIMEOUT_S = 1.0
@@ -27,10 +32,13 @@ CLOSE_TIMEOUT_S = 1.0
 class Cell:
     """Runs the handlers of `spec.listeners`.
 
-    Constructing it imports user code: raises HandlerNotLoaded when that fails.
+    Constructing it imports user code: raises HandlerNotLoaded when that fails. on_failure: told of an error after
+    which the cell is of no use any more.
     """
 
-    def __init__(self, spec: CellSpec, pump: PumpLink) -> None:
+    def __init__(
+        self, spec: CellSpec, pump: PumpLink, on_failure: Callable[[BaseException], None] | None = None
+    ) -> None:
         self.spec = spec
         folder = unpack(spec.bundle, spec.bundle_digest)
         self._completer = Completer(spec, folder)
@@ -40,26 +48,24 @@ class Cell:
         }
         self._reporter = Reporter(spec.incarnation, pump)
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._watchman: asyncio.Task[None] | None = None
+        self._background = Tasks(on_failure or _log_failure)
 
     def __repr__(self) -> str:
         return f"Cell({self.spec.name})"
 
     def start(self) -> None:
         """Begins to report and to watch timeouts; wants a running event loop."""
-        self._reporter.start()
-        self._watchman = asyncio.create_task(self._watch_timeouts(), name="timeouts")
+        self._background.spawn(self._reporter.run(), "reporter")
+        self._background.spawn(self._watch_timeouts(), "timeouts")
 
     async def close(self) -> None:
         """Cancels what runs: it stays undone in the log and is delivered again some day."""
         tasks = [*self._tasks.values()]
-        if self._watchman is not None:
-            tasks.append(self._watchman)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
-        await self._reporter.close()
+        await self._background.close()
         await self._completer.close()
 
     def attach(self) -> Attached:
@@ -115,3 +121,7 @@ class Cell:
                 for task, outcome in seat.abandon(now_s):
                     if self._forget(outcome.seq, task):
                         self._reporter.add(outcome)
+
+
+def _log_failure(error: BaseException) -> None:
+    logger.critical("a task of a cell failed", exc_info=error)

@@ -18,15 +18,6 @@ class Reporter:
         self._waiting: dict[str, int] = {}
         self._changed: dict[str, int] = {}
         self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="reporter")
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def add(self, outcome: Outcome) -> None:
         self.unreported.add(outcome.seq)
@@ -39,7 +30,8 @@ class Reporter:
         self._waiting[listener] = self._changed[listener] = count
         self._news.set()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Reports until cancelled."""
         while True:
             await self._news.wait()
             self._news.clear()

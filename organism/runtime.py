@@ -1,4 +1,4 @@
-"""An organism at work: opens and wires its parts, answers its ref, closes them. No Ray here: see ray_actors.py."""
+"""An organism at work: opens and wires its parts, answers its ref, closes them. No Ray here: see ray_actors."""
 
 from __future__ import annotations
 

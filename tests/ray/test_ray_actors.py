@@ -101,6 +101,17 @@ async def test_a_new_pump_replaces_a_cell_that_does_not_answer(start, tmp_path):
     check_log(organism.log, [sent])
 
 
+async def test_a_cell_that_cannot_report_any_more_is_replaced(start, tmp_path):
+    async with start(write_organism(tmp_path / "organism")) as organism:
+        await organism.up("first")
+        actor = ray.get_actor("agent:first", organism.namespace)
+        await actor.__ray_call__.remote(lambda cell: setattr(cell._link, "report", None))
+        sent = await organism.send("first")
+        await organism.idle()
+        assert (await organism.agent("first"))["restarts"] == 1
+    check_log(organism.log, [sent], relays=RELAYS)
+
+
 ENVIRONMENTS = pytest.mark.parametrize(
     ("runtime_env", "reason"),
     [({"env_vars": {"A": 1}}, "the value 1 is of type"), ({"working_dir": "file:///nothing/here.zip"}, "No such file")],
