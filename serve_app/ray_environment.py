@@ -47,7 +47,7 @@ def serve_variables(max_streams: int) -> dict[str, str]:
         "RAY_SERVE_PORT_QUARANTINE_S": "60",
         # The number of replicas is fixed: nobody has to be told that one is about to leave.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-        # HAProxy would tell an actor of every request, for a tenth of a core; the replicas count them themselves then.
+        # HAProxy would tell an actor of every request, for a tenth of a core. Nothing counts requests then.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # How soon a dead HAProxy is noticed (three checks) and how soon HAProxy notices a replica.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
