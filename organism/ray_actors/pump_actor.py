@@ -51,6 +51,7 @@ class PumpActor:
 
     async def wake(self) -> None:
         """Goes on after a restart, though nobody may call: work waits in the log."""
+        logger.warning("the pump's process died; a new one goes on with what the log holds")
         while (error := await self.open()) is not None:
             logger.error("the pump cannot go on: %s", error)
             await asyncio.sleep(REOPEN_S)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from ray.exceptions import ActorUnavailableError, RayError
 
+DETAIL = "Worker exit detail: "
+NO_GOODBYE = "connection error code 2"
+MAX_CHARACTERS = 300
+
 
 def reason_of(error: RayError) -> str:
     """Ray's explanation without the addresses and advice around it."""
     if isinstance(error, ActorUnavailableError):
         return "its process cannot be reached at present"
-    lines = [line.strip() for line in str(error).splitlines()]
+    text = str(error)
+    if NO_GOODBYE in text:
+        return "its process was killed or crashed"
+    lines = [line.strip() for line in text.splitlines()]
     telling = [line for line in lines if "exit" in line.lower() or "killed" in line.lower() or "died" in line.lower()]
-    return (telling or lines or ["unknown"])[-1].partition(" Some common causes")[0][:300].rstrip(". ")
+    reason = (telling or lines or ["unknown"])[-1]
+    return reason.partition(DETAIL)[2][:MAX_CHARACTERS] or reason[:MAX_CHARACTERS]

@@ -183,7 +183,7 @@ async def test_a_message_that_kills_its_cell_three_times_is_a_dead_letter(start,
         await organism.idle()
         assert (await organism.agent("deadly"))["restarts"] == 3
     assert (letter.message.id, letter.attempts) == (fatal.message_id, 3)
-    assert "its cell died with it" in letter.reason
+    assert letter.reason == "its cell died with it, 3 times by now, at last: its process was killed or crashed"
     log = check_log(organism.log, [*load.accepted, *harmless, fatal], relays=RELAYS)
     assert log.texts(fatal.thread_id) == ["live"] * 20
 
