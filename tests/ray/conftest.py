@@ -47,11 +47,10 @@ def start(ray_mark: str) -> Callable[[Path], AbstractAsyncContextManager[OnRay]]
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A Ray of one node with one CPU; others can join it, all on this machine."""
+    """A Ray of one node with one CPU and `west`; others can join it, all on this machine."""
     with marked_environment():
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "dashboard_port": 0}
-        )
+        head = {"num_cpus": 1, "resources": {"west": 10}, "include_dashboard": False, "dashboard_port": 0}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             ray.init(cluster.address, log_to_driver=False)
             yield cluster

@@ -52,11 +52,24 @@ CHAIN = (listener("first", "second"), listener("second", "last"), listener("last
 RELAYS = ("first", "second")
 
 
-def write_organism(folder: Path, *listeners: dict[str, Any], handlers: str = "", **config: Any) -> Path:
-    """The chain and further listeners, whose handlers come behind those of the chain; returns organism.yaml."""
+def write_organism(
+    folder: Path,
+    *listeners: dict[str, Any],
+    handlers: str = "",
+    chain: dict[str, Any] | None = None,
+    **config: Any,
+) -> Path:
+    """The chain and further listeners, whose handlers come behind those of the chain; returns organism.yaml.
+
+    chain: fields of the chain's listeners.
+    """
     folder.mkdir(exist_ok=True)
     (folder / "handlers.py").write_text(HANDLERS + handlers)
-    whole = {"organism": {"name": "test"}, "listeners": [*CHAIN, *listeners], **config}
+    whole = {
+        "organism": {"name": "test"},
+        "listeners": [*({**each, **(chain or {})} for each in CHAIN), *listeners],
+        **config,
+    }
     path = folder / "organism.yaml"
     path.write_text(yaml.safe_dump(whole, sort_keys=False))
     return path

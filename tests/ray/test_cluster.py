@@ -25,7 +25,8 @@ async def east(payload, context):
 async def test_agents_of_a_lost_node_go_on_when_one_like_it_comes(cluster, tmp_path):
     node = cluster.add_node(num_cpus=1, resources={"east": 1})
     east = listener("east", resources={"east": 1}, max_concurrent=2)
-    async with on_ray(write_organism(tmp_path / "organism", east, handlers=EAST)) as organism:
+    path = write_organism(tmp_path / "organism", east, handlers=EAST, chain={"resources": {"west": 1}})
+    async with on_ray(path) as organism:
         await organism.up("east")
         assert await node_of(organism, "east") == node.node_id
         assert await node_of(organism, "first") == cluster.head_node.node_id
