@@ -9,7 +9,6 @@ async def greet(payload: Greeting, context: Context) -> Send:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,12 +46,6 @@ class Reply:
 
 
 HandlerResult = Send | Reply | list[Send | Reply] | None
-
-
-class Handler(Protocol):
-    """A handler: an async function of the payload and its context."""
-
-    def __call__(self, payload: Any, context: Context, /) -> Awaitable[HandlerResult]: ...
 
 
 class SystemError(Payload):

@@ -17,7 +17,6 @@ from organism.config_rules import did_you_mean, listed
 from organism.errors import HandlerNotLoaded
 from organism.handlers import Context, HandlerResult
 from organism.payloads import PayloadType
-from organism.source_digest import SourceDigests
 
 HandlerFunction = Callable[[Any, Context], Awaitable[HandlerResult]]
 
@@ -52,11 +51,6 @@ def load_payload(listener: Listener, folder: Path) -> PayloadType:
         return PayloadType(payload_class, listener.name)
     except TypeError as error:
         raise HandlerNotLoaded(listener.name, listener.payload_class, str(error)) from error
-
-
-def handler_digest(listener: Listener, folder: Path) -> str:
-    """A digest of the source in `folder` that `listener` depends on. For many listeners, keep a SourceDigests."""
-    return SourceDigests(folder).of(listener)
 
 
 def forget_folder(folder: Path) -> None:

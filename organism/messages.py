@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, NewType
+from typing import Any, NamedTuple
 
 import orjson
 import uuid_utils
-
-AgentName = NewType("AgentName", str)
-ThreadId = NewType("ThreadId", str)
 
 CONSOLE = "console"
 """The sender of what comes in through the API; also where a Reply to it goes."""

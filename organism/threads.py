@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from organism.messages import iso_timestamp
 
 ThreadStatus = Literal["active", "completed", "error", "killed"]
-THREAD_STATUSES: tuple[ThreadStatus, ...] = ("active", "completed", "error", "killed")
+THREAD_STATUSES: tuple[ThreadStatus, ...] = get_args(ThreadStatus)
 
 MAX_CALLERS = 100
 """A call chain longer than this forgets its oldest callers, so that two agents may talk for ever."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import orjson
 
@@ -15,8 +15,6 @@ from organism.threads import ThreadView
 from serve_app.error_handlers import describe
 
 FrameKind = Literal["message", "thread_created", "thread_updated", "agent_state", "error", "reloaded", "connected"]
-EVENT_KINDS: tuple[str, ...] = get_args(FrameKind)[:-1]
-"""What a client may ask for by name."""
 
 ABOUT_AGENTS = ("agent_state", "reloaded")
 """Kinds that a thread filter does not hold back: an agent going idle is in no thread any more."""

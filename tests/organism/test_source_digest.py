@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from organism.config import Listener
-from organism.loading import handler_digest
 from organism.source_digest import SourceDigests
 
 MODULE = """\
@@ -33,7 +32,7 @@ def make_folder(tmp_path):
 
 
 def _digest(folder) -> str:
-    return handler_digest(GREETER, folder)
+    return SourceDigests(folder).of(GREETER)
 
 
 def test_a_digest_changes_with_the_modules_that_the_handler_imports(make_folder):
