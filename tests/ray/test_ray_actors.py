@@ -87,13 +87,18 @@ async def is_processing(organism: OnRay) -> bool:
 
 
 async def test_a_new_pump_replaces_a_cell_that_does_not_answer(start, tmp_path):
-    blocking = "\nasync def blocking(payload, context):\n    time.sleep(0 if os.path.exists(payload.text) else 3600)\n"
+    blocking = """
+async def blocking(payload, context):
+    open(payload.text + ".seen", "w").close()
+    time.sleep(0 if os.path.exists(payload.text) else 3600)
+"""
     path = write_organism(tmp_path / "organism", listener("blocking"), handlers=blocking)
     flag = tmp_path / "flag"
     async with start(path) as organism:
         await organism.up("blocking")
         before = (await organism.agent("blocking"))["pid"]
         sent = await organism.send("blocking", str(flag))
+        await until(tmp_path.joinpath("flag.seen").exists, "its handler blocks the process")
         organism.kill_pump()
         flag.touch()
         await organism.idle()
