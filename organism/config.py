@@ -61,8 +61,13 @@ class Listener(Section):
 
 
 class StorageSection(Section):
-    provider: Literal["sqlite", "memory"] = "sqlite"
+    provider: Literal["sqlite", "memory", "file", "postgres"] = Field(
+        default="sqlite", description="file keeps sessions in JSON Lines, and the log in sqlite beside them"
+    )
     path: str = Field(default=".organism/organism.db", description="of the sqlite file, from the organism's folder")
+    url_env: str = Field(
+        default="DATABASE_URL", description="the environment variable with the postgresql:// URL, for postgres"
+    )
 
 
 class Supervision(Section):
@@ -118,6 +123,99 @@ class LlmSection(Section):
     max_tokens_per_thread: int | None = Field(default=None, ge=1)
 
 
+class WorkspaceSection(Section):
+    path: str = Field(default="./workspace", description="from the organism's folder")
+    isolate: bool = Field(default=True, description="one directory for each session below it")
+
+
+class SessionAgent(Section):
+    """What a session can be created with: a prompt, a model, tools and limits, under a name."""
+
+    name: Name
+    description: str = ""
+    prompt: str = "You are a helpful assistant."
+    model: str | None = Field(default=None, description="a model name of llm.backends; None lets the router choose")
+    tools: tuple[str, ...] = Field(
+        default=("files",),
+        description="names of tools, `files` for all of the workspace, `mcp.<server>` for all of an MCP server, "
+        "or the dotted path of a Python function",
+    )
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, description="of one reply of the model")
+    max_iterations: int = Field(default=50, ge=1, le=10_000, description="model turns of one run")
+    max_tokens_per_run: int | None = Field(default=None, ge=1, description="input and output of one run")
+    max_tokens_per_session: int | None = Field(default=None, ge=1)
+    context_tokens: int = Field(default=100_000, ge=1000, description="the history is cut to fit")
+    timeout_s: float = Field(default=1800.0, gt=0, description="of one run")
+
+
+class McpServer(Section):
+    """An MCP server: a command on this machine (stdio), or a URL (streamable HTTP)."""
+
+    name: Name
+    command: tuple[str, ...] = ()
+    url: str | None = None
+    env: tuple[str, ...] = Field(default=(), description="names of environment variables that the command gets")
+    headers_env: dict[str, str] = Field(default={}, description="HTTP header: environment variable with its value")
+    timeout_s: float = Field(default=60.0, gt=0, description="of one tool call")
+
+
+class RunCommand(Section):
+    """The run_command tool; without `allow` there is none."""
+
+    allow: tuple[str, ...] = Field(default=(), description="programs that may be run, by name")
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_output_bytes: int = Field(default=100_000, ge=1)
+
+
+class FetchUrl(Section):
+    """The fetch_url tool; without `allow_hosts` there is none."""
+
+    allow_hosts: tuple[str, ...] = Field(default=(), description="host names; *.example.org takes those below it")
+    timeout_s: float = Field(default=30.0, gt=0)
+    max_bytes: int = Field(default=1_000_000, ge=1)
+
+
+class SendToAgent(Section):
+    """The send_to_agent tool."""
+
+    agents: tuple[Name, ...] = Field(default=(), description="listeners it may reach; empty for all")
+    timeout_s: float = Field(default=300.0, gt=0)
+
+
+class ToolsSection(Section):
+    run_command: RunCommand = RunCommand()
+    fetch_url: FetchUrl = FetchUrl()
+    send_to_agent: SendToAgent = SendToAgent()
+    max_file_bytes: int = Field(default=1_000_000, ge=1, description="of a file that a tool reads or writes")
+    max_result_bytes: int = Field(default=100_000, ge=1, description="of what a tool tells the model")
+
+
+class SessionsSection(Section):
+    """Agents as a service. Without `agents` there is one, `assistant`, with the tools of the workspace."""
+
+    agents: tuple[SessionAgent, ...] = ()
+    isolation: Isolation = "actor"
+    shared_cells: int = Field(default=2, ge=1, le=1000, description="cells that sessions share with isolation: shared")
+    warm: int = Field(default=2, ge=0, le=1000, description="started cells that wait, with isolation: actor")
+    max_active: int = Field(default=100, ge=1, description="sessions in memory; more get 429")
+    idle_timeout_s: float = Field(default=600.0, gt=0, description="then a session is only stored, until it is needed")
+    exclusive: bool = Field(default=False, description="one run at a time in the whole organism")
+    max_query_bytes: int = Field(default=200_000, ge=1)
+    max_reference_bytes: int = Field(default=200_000, ge=1, description="of one @file: or @dir: of a query")
+    max_references_bytes: int = Field(default=1_000_000, ge=1, description="of all of a query")
+    mcp_servers: tuple[McpServer, ...] = ()
+    tools: ToolsSection = ToolsSection()
+
+    @property
+    def offered(self) -> tuple[SessionAgent, ...]:
+        """The agents to choose from; the first is the default."""
+        return self.agents or (SessionAgent(name="assistant", description="A helpful assistant"),)
+
+    def agent(self, name: str) -> SessionAgent | None:
+        return next((each for each in self.offered if each.name == name), None)
+
+
 class OrganismConfig(Section):
     """The whole of organism.yaml."""
 
@@ -132,6 +230,8 @@ class OrganismConfig(Section):
     shared_cells: int = Field(default=2, ge=1, le=1000, description="cells that listeners with isolation: shared use")
     llm: LlmSection = LlmSection()
     storage: StorageSection = StorageSection()
+    sessions: SessionsSection = SessionsSection()
+    workspace: WorkspaceSection = WorkspaceSection()
     supervision: Supervision = Supervision()
     limits: Limits = Limits()
     api: ApiSection = ApiSection()

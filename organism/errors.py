@@ -3,9 +3,10 @@
 OrganismError
 ├── ConfigError            organism.yaml cannot be used; ConfigErrors: for several reasons
 ├── BundleError            the organism's folder cannot be packed or unpacked
-├── NotFound               AgentNotFound, ThreadNotFound, DeadLetterNotFound
-├── Refused                InvalidPayload, ThreadKilled, ThreadFull, Stopping
-├── Overloaded             QueueFull
+├── NotFound               AgentNotFound, ThreadNotFound, DeadLetterNotFound, SessionNotFound, FileNotInWorkspace
+├── Refused                InvalidPayload, ThreadKilled, ThreadFull, Stopping, SessionBusy, ServerExclusive,
+│                          SessionAgentNotFound, PathRefused, InvalidQuery
+├── Overloaded             QueueFull, TooManySessions
 ├── StorageError           StorageUnavailable, StorageLocked, StorageVersionError
 ├── HandlerError           HandlerNotLoaded
 ├── OrganismUnreachable    the pump does not answer at present
@@ -206,6 +207,120 @@ class QueueFull(Overloaded):
 
     def __str__(self) -> str:
         return f"{self.max_queue} messages wait for {self.agent!r}; send again in {self.retry_after_s:g} s"
+
+
+class SessionNotFound(NotFound):
+    """There is no session with this id."""
+
+    code = "session_not_found"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self.session_id = session_id
+
+    def __str__(self) -> str:
+        return f"no session {self.session_id[:100]!r}"
+
+
+class FileNotInWorkspace(NotFound):
+    """There is no such file or directory in the session's workspace; `path` as the client gave it."""
+
+    code = "file_not_found"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"no file or directory {self.path[:1000]!r} in the workspace"
+
+
+class SessionBusy(Refused):
+    """The session runs a query already."""
+
+    code = "session_busy"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self.session_id = session_id
+
+    def __str__(self) -> str:  # this text is part of the clients' contract
+        return "Agent is already executing a task. Complete or abort the current task before starting a new one."
+
+
+class ServerExclusive(Refused):
+    """Another session runs, and sessions.exclusive lets only one run at a time."""
+
+    code = "server_exclusive"
+
+    def __init__(self, running_session_id: str) -> None:
+        super().__init__(running_session_id)
+        self.running_session_id = running_session_id
+
+    def __str__(self) -> str:
+        return (
+            f"another session ({self.running_session_id}) is running and the server is exclusive; "
+            "wait until it has ended, or abort it"
+        )
+
+
+class SessionAgentNotFound(Refused):
+    """sessions.agents names no such agent."""
+
+    code = "session_agent_not_found"
+
+    def __init__(self, name: str, offered: tuple[str, ...]) -> None:
+        super().__init__(name, offered)
+        self.name = name
+        self.offered = offered
+
+    def __str__(self) -> str:
+        return f"no session agent {self.name[:100]!r}; there are: {', '.join(self.offered)}"
+
+
+class PathRefused(Refused):
+    """The path leaves the workspace, or is none; `path` as it was given."""
+
+    code = "path_refused"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"path {self.path[:1000]!r} is refused: {self.reason}"
+
+
+class InvalidQuery(Refused):
+    """A query is empty, too long, or of the wrong form; `field` is dotted, such as `query.0.type`."""
+
+    code = "invalid_query"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+class TooManySessions(Overloaded):
+    """As many sessions are active as sessions.max_active allows, and none of them is idle."""
+
+    code = "too_many_sessions"
+
+    def __init__(self, max_active: int, retry_after_s: float) -> None:
+        super().__init__(max_active, retry_after_s)
+        self.max_active = max_active
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.max_active} sessions are active and none is idle; try again in {self.retry_after_s:g} s, "
+            "or raise sessions.max_active"
+        )
 
 
 class StorageError(OrganismError):

@@ -1,0 +1,79 @@
+"""What is kept of a session beside its events, and what a client may choose of it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+SessionState = Literal["idle", "executing", "aborted", "error", "stored"]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, serialize_by_alias=True)
+
+
+class ModelChoice(_Wire):
+    """`provider` is the name of a backend of llm.backends (or empty for any); `id` the model's name."""
+
+    provider: str = ""
+    id: str
+
+
+class SessionRecord(_Wire):
+    """A stored session; never taken from a client.
+
+    agent: of sessions.agents. working_directory: as shown to clients, relative to workspace.path, `.` without
+    isolation. last_seq: of its newest stored event. is_running: a run was begun and has not ended, so that whoever
+    finds it after a crash has to end it. tokens: of all runs.
+    """
+
+    id: str
+    created_at: int
+    updated_at: int
+    agent: str
+    working_directory: str
+    name: str | None = None
+    tags: tuple[str, ...] | None = None
+    model: ModelChoice | None = None
+    last_seq: int = 0
+    is_running: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class SessionView(SessionRecord):
+    """What clients see: the record, and whether the session is in memory. All of SessionMetadata is in it."""
+
+    active: bool
+
+
+class NewSession(_Wire):
+    """What a client may choose of a new session; unknown fields are ignored, as clients of the API send some."""
+
+    name: str | None = Field(default=None, max_length=200)
+    tags: tuple[str, ...] | None = Field(default=None, max_length=100)
+    model: ModelChoice | None = None
+    agent: str | None = Field(default=None, max_length=100)
+
+
+class SessionChanges(NamedTuple):
+    """What to change; None leaves it as it is."""
+
+    name: str | None = None
+    tags: tuple[str, ...] | None = None
+    model: ModelChoice | None = None
+
+
+class SessionFilter(NamedTuple):
+    """All conditions hold together; None does not count. `q` is found in name, id and tags, case-insensitive."""
+
+    tag: str | None = None
+    q: str | None = None
+    is_running: bool | None = None
+
+
+def new_directory(session_id: str, *, isolate: bool) -> str:
+    """The working directory of a new session, relative to workspace.path."""
+    return session_id if isolate else "."
