@@ -10,6 +10,7 @@ OrganismError
 ├── StorageError           StorageUnavailable, StorageLocked, StorageVersionError
 ├── HandlerError           HandlerNotLoaded
 ├── OrganismUnreachable    the pump does not answer at present
+├── RunInterrupted         the process of a session died during a run
 └── ModelError             organism.llm.base has the rest
 
 Each takes exactly the arguments it passes on to `super().__init__`, so that it survives pickling between processes,
@@ -395,6 +396,22 @@ class OrganismUnreachable(OrganismError):
 
     def __str__(self) -> str:
         return f"the organism does not answer ({self.reason}); it restarts by itself, send again in a moment"
+
+
+class RunInterrupted(OrganismError):
+    """The process that ran the session's query died; the run has ended, and what was stored of it is kept."""
+
+    code = "run_interrupted"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self.session_id = session_id
+
+    def __str__(self) -> str:
+        return (
+            f"the process that ran session {self.session_id} died and the run ended with it; "
+            "its events say how far it came; ask again"
+        )
 
 
 class ModelError(OrganismError):

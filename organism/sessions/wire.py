@@ -131,10 +131,12 @@ class SessionCellAttached(NamedTuple):
 
 
 class Query(NamedTuple):
-    """What a client asks. stream: whether it follows the events (recorded in run_options)."""
+    """What a client asks. stream: whether it follows the events (recorded in run_options). id: becomes that of the
+    user_message; whoever asks makes it, and can tell by it, when the cell dies, whether its run had begun."""
 
     content: Content
     stream: bool = False
+    id: str = ""
 
 
 class Answered(NamedTuple):
