@@ -39,8 +39,10 @@ def shown_default(field: FieldInfo) -> str:
         return ""
     if default is None:
         return "none"
-    special = {"": '`""`', (): "`[]`", False: "`false`", True: "`true`"}
-    is_special = isinstance(default, str | tuple | bool) and default in special
+    if isinstance(default, tuple):
+        return f"`[{', '.join(default)}]`"
+    special = {"": '`""`', False: "`false`", True: "`true`"}
+    is_special = isinstance(default, str | bool) and default in special
     return special[default] if is_special else f"`{default}`"
 
 
