@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,8 +11,9 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from organism.ref import OrganismRef
+from organism.sessions.ref import SessionsRef
 from serve_app import error_handlers, websocket
-from serve_app.dependencies import Replica
+from serve_app.dependencies import OpenStreams, Replica
 from serve_app.feed import Feed
 from serve_app.hub import Hub
 from serve_app.inlet import Inlet
@@ -48,17 +49,21 @@ missed events that belong to these positions, which `GET /messages?after=<from_s
 Connect = Callable[[], Awaitable[OrganismRef]]
 
 
-def build_app(connect: OrganismRef | Connect) -> FastAPI:
+OpenSessions = Callable[[], AbstractAsyncContextManager[SessionsRef]]
+
+
+def build_app(connect: OrganismRef | Connect, open_sessions: OpenSessions | None = None) -> FastAPI:
     """The application; limits and intervals come from the organism's own configuration, also after a reload.
 
     Args:
         connect: the organism, or an async function that finds it, called when the application starts.
+        open_sessions: opens the agent sessions, after `connect`; without it their routes answer 503.
     """
     app = FastAPI(
         title="Organism",
         description=DESCRIPTION,
         version="1",
-        lifespan=_lifespan(connect),
+        lifespan=_lifespan(connect, open_sessions),
         middleware=_middleware(),
         redirect_slashes=False,
     )
@@ -77,7 +82,7 @@ def _middleware() -> list[Middleware]:
     return [Middleware(RequestTimeout)]
 
 
-def _lifespan(connect: OrganismRef | Connect) -> Callable[[FastAPI], Any]:
+def _lifespan(connect: OrganismRef | Connect, open_sessions: OpenSessions | None) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         ref = await connect() if callable(connect) else connect
@@ -86,7 +91,8 @@ def _lifespan(connect: OrganismRef | Connect) -> Callable[[FastAPI], Any]:
             hub = await stack.enter_async_context(Hub())
             feed = await stack.enter_async_context(Feed(ref, live, hub, classes))
             inlet = await stack.enter_async_context(Inlet(ref))
-            app.state.replica = Replica(ref, live, hub, classes, feed, inlet)
+            sessions = await stack.enter_async_context(open_sessions()) if open_sessions else None
+            app.state.replica = Replica(ref, live, hub, classes, feed, inlet, OpenStreams(), sessions)
             await feed.wait_synced(FIRST_SNAPSHOT_S)
             yield
 

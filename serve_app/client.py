@@ -14,7 +14,7 @@ from organism.messages import Accepted
 from serve_app.commands import Command, Inject, echo_of, log_filter, parse_command
 from serve_app.dependencies import Replica
 from serve_app.error_handlers import status_of
-from serve_app.errors import BodyTooLarge, MalformedBody, ReplicaBusy
+from serve_app.errors import BodyTooLarge, MalformedBody
 from serve_app.frames import Frame, heartbeat_text, message_frame, refusal_text, text_of
 from serve_app.injecting import inject_of, parse_object
 from serve_app.outbox import Outbox, Replay
@@ -88,7 +88,7 @@ class Client:
         """Accepts the connection and stays until it ends. `begin` queues the first events, or refuses."""
         await self._websocket.accept()
         try:
-            self._check_room()
+            self._replica.check_room()
             self.outbox.replay = begin()
         except OrganismError as error:
             await self._refuse(error)
@@ -98,11 +98,6 @@ class Client:
             await self._converse()
         finally:
             self._replica.hub.remove(self)
-
-    def _check_room(self) -> None:
-        most = self._replica.live.limits.max_clients
-        if len(self._replica.hub) >= most:
-            raise ReplicaBusy("open streams (limits.max_clients)", most)
 
     async def _refuse(self, error: OrganismError) -> None:
         code = TRY_AGAIN_LATER if status_of(error) in (429, 503) else POLICY_VIOLATION

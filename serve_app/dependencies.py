@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,6 +11,8 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from organism.ref import OrganismRef
+from organism.sessions.ref import SessionsRef
+from serve_app.errors import ReplicaBusy, SessionsNotServed
 from serve_app.feed import Feed
 from serve_app.hub import Hub
 from serve_app.inlet import Inlet
@@ -16,9 +20,19 @@ from serve_app.live import Live
 from serve_app.payload_classes import PayloadClasses
 
 
+@dataclass(slots=True)
+class OpenStreams:
+    """How many streams of session events are open, over whichever protocol."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """The parts of one API replica, from the start of the app to its end."""
+    """The parts of one API replica, from the start of the app to its end.
+
+    session_service: None where the app was built without agent sessions.
+    """
 
     organism: OrganismRef
     live: Live
@@ -26,6 +40,35 @@ class Replica:
     classes: PayloadClasses
     feed: Feed
     inlet: Inlet
+    streams: OpenStreams
+    session_service: SessionsRef | None
+
+    @property
+    def sessions(self) -> SessionsRef:
+        """Raises: SessionsNotServed."""
+        if self.session_service is None:
+            raise SessionsNotServed
+        return self.session_service
+
+    @contextmanager
+    def stream_place(self) -> Iterator[None]:
+        """A place for a stream of session events; limits.max_clients is shared with the WebSockets.
+
+        Raises:
+            ReplicaBusy: all are taken.
+        """
+        self.check_room()
+        self.streams.count += 1
+        try:
+            yield
+        finally:
+            self.streams.count -= 1
+
+    def check_room(self) -> None:
+        """Raises: ReplicaBusy, where as many streams are open as limits.max_clients allows."""
+        most = self.live.limits.max_clients
+        if len(self.hub) + self.streams.count >= most:
+            raise ReplicaBusy("open streams (limits.max_clients)", most)
 
     async def pause(self, agent: str) -> dict[str, Any]:
         """The agent as it is then; the picture shows it at once, so that a GET that follows is not stale."""
@@ -56,10 +99,15 @@ async def _organism(connection: HTTPConnection) -> OrganismRef:
     return connection.app.state.replica.organism
 
 
+async def _sessions(connection: HTTPConnection) -> SessionsRef:
+    return connection.app.state.replica.sessions
+
+
 async def _live(connection: HTTPConnection) -> Live:
     return connection.app.state.replica.live
 
 
 ReplicaDep = Annotated[Replica, Depends(_replica)]
 OrganismDep = Annotated[OrganismRef, Depends(_organism)]
+SessionsDep = Annotated[SessionsRef, Depends(_sessions)]
 LiveDep = Annotated[Live, Depends(_live)]

@@ -109,3 +109,15 @@ class ReplicaClosing(Refused):
 
     def __str__(self) -> str:
         return "this API replica is closing; send again"
+
+
+class SessionsNotServed(OrganismError):
+    """This API was started without agent sessions."""
+
+    code = "sessions_not_served"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __str__(self) -> str:
+        return "agent sessions are not served here; start the organism with `organism up` to have them"

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ import orjson
 import pytest
 import uvicorn
 from fake_organism import FakeOrganism
+from fake_sessions import FakeSessions
+from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 from organism.ref import OrganismRef
@@ -22,10 +25,19 @@ def organism() -> FakeOrganism:
     return FakeOrganism()
 
 
+@pytest.fixture
+def sessions(tmp_path: Path) -> FakeSessions:
+    return FakeSessions(tmp_path)
+
+
+def app_of(organism: OrganismRef, sessions: FakeSessions | None = None) -> FastAPI:
+    return build_app(organism, None if sessions is None else lambda: sessions)
+
+
 @asynccontextmanager
-async def client_of(organism: OrganismRef) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(organism: OrganismRef, sessions: FakeSessions | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application in this process; requests that fail with a bug are answered, not raised."""
-    app = build_app(organism)
+    app = app_of(organism, sessions)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -41,10 +53,12 @@ async def client(organism: FakeOrganism) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def served(organism: OrganismRef) -> AsyncIterator[str]:
+async def served(organism: OrganismRef, sessions: FakeSessions | None = None) -> AsyncIterator[str]:
     """The application behind a real server on a free port; gives `host:port`."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(build_app(organism), log_level="warning", lifespan="on", ws_per_message_deflate=False)
+    config = uvicorn.Config(
+        app_of(organism, sessions), log_level="warning", lifespan="on", ws_per_message_deflate=False
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
