@@ -12,7 +12,7 @@ from typing import Any
 
 from organism.active import Active, read_active, stored_active
 from organism.agent import Agent
-from organism.config import OrganismConfig, StorageSection
+from organism.config import OrganismConfig
 from organism.config_file import sanitized
 from organism.errors import AgentNotFound, DeadLetterNotFound, OrganismError, Stopping, ThreadKilled, ThreadNotFound
 from organism.ledger import Ledger
@@ -26,8 +26,7 @@ from organism.roster import Roster
 from organism.router import Router
 from organism.states import AgentStates
 from organism.storage.base import MessageFilter, Storage, ThreadFilter, Totals
-from organism.storage.memory import MemoryStorage
-from organism.storage.sqlite import SqliteStorage
+from organism.storage.opening import open_storage
 from organism.tasks import Tasks
 from organism.threads import Thread
 from organism.wire import CellHost, PumpLink, Report
@@ -262,13 +261,6 @@ class Runtime:
                 await self.pump.control(_nothing)  # until all that came before the stop is committed and answered
         self.pump.status = "stopped"
         self._stopped.set()
-
-
-def open_storage(section: StorageSection, folder: Path) -> Storage:
-    """The provider that the configuration names, not opened yet; its path counts from the organism's folder."""
-    if section.provider == "memory":
-        return MemoryStorage()
-    return SqliteStorage(folder / section.path)
 
 
 async def start_runtime(

@@ -8,34 +8,19 @@ from typing import Any, TypeVar
 
 import orjson
 
-from organism.errors import StorageError, StorageUnavailable
+from organism.errors import StorageError
 from organism.messages import DeadLetter, Message
 from organism.storage.base import Commit, MessageFilter, Pending, ThreadFilter, Totals
 from organism.storage.continuity import check_continues
-from organism.storage.file_lock import FileLock
-from organism.storage.sql_files import load_migrations, load_statements
+from organism.storage.sql_files import LOG_PACKAGE, load_statements
 from organism.storage.sqlite_batch import tables_of
-from organism.storage.sqlite_client import ProcessEnded, SqliteClient
+from organism.storage.sqlite_client import ProcessEnded
+from organism.storage.sqlite_file import Query, SqliteFile
 from organism.storage.sqlite_rows import dead_letter_from, entries_of, message_from, pending_from, thread_from
-from organism.storage.sqlite_server import LIST, READ, WRITE, Setup, Table
+from organism.storage.sqlite_server import LIST, READ, Table
 from organism.threads import Thread
 
 T = TypeVar("T")
-Query = tuple[str, dict[str, Any]]
-
-WRITER_PRAGMAS: dict[str, str | int] = {
-    "journal_mode": "wal",
-    "synchronous": "full",
-    "secure_delete": 0,  # some builds overwrite what is deleted with zeros; entries of a queue are no secrets
-    "cache_size": -65536,  # KiB when negative
-    "wal_autocheckpoint": 4000,  # pages of 4 KiB: the write-ahead log stays at about 16 MB
-    "journal_size_limit": 67_108_864,  # bytes it may keep after a burst
-    "busy_timeout": 5000,  # ms; only a foreign tool can be in the way
-}
-READER_PRAGMAS: dict[str, str | int] = {"query_only": 1, "cache_size": -16384, "busy_timeout": 5000}
-
-INHERITED_LOCK_TIMEOUT_S = 10.0
-"""How long the process of a killed organism may take for its last transaction."""
 
 
 class SqliteStorage:
@@ -46,10 +31,8 @@ class SqliteStorage:
 
     def __init__(self, path: Path, *, pragmas: Mapping[str, str | int] | None = None) -> None:
         self.path = path
-        self._pragmas = dict(pragmas or {})
-        self._lock = FileLock(path)
+        self._file = SqliteFile(path, LOG_PACKAGE, pragmas)
         self._reads = load_statements("reads.sql")
-        self._open_client: SqliteClient | None = None
         self._last_seq = 0
         self._commits = 0
         self._unsure = True
@@ -57,15 +40,10 @@ class SqliteStorage:
     @property
     def pid(self) -> int | None:
         """Of the process that owns the file, where it runs."""
-        return None if self._open_client is None else self._open_client.pid
+        return self._file.pid
 
     async def open(self) -> Totals:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            await self._lock.acquire(INHERITED_LOCK_TIMEOUT_S)
-        except OSError as error:
-            raise StorageUnavailable(f"{self.path}: {error}") from error
-        self._open_client = SqliteClient(self.path, self._setup(), self._lock.descriptor)
+        await self._file.lock()
         try:
             await self._take_stock()
             return await self.totals()
@@ -74,10 +52,7 @@ class SqliteStorage:
             raise
 
     async def close(self) -> None:
-        client, self._open_client = self._open_client, None
-        if client is not None:
-            await client.close()
-        self._lock.release()
+        await self._file.close()
 
     async def commit(self, commit: Commit) -> None:
         tables = tables_of(commit)  # before the first await: threads change while they are written
@@ -95,7 +70,7 @@ class SqliteStorage:
 
     async def totals(self) -> Totals:
         queries = [(self._reads[name], {}) for name in ("last_seq", "queue_sizes", "active_threads", "settings")]
-        last_seq, queue_sizes, active_threads, settings = map(entries_of, await self._ask(READ, queries))
+        last_seq, queue_sizes, active_threads, settings = map(entries_of, await self._file.ask(READ, queries))
         return Totals(last_seq[0][0], dict(queue_sizes), active_threads[0][0], dict(settings))
 
     async def queued(self, recipient: str, after_seq: int, limit: int) -> list[Pending]:
@@ -134,43 +109,26 @@ class SqliteStorage:
         found = await self._read(dead_letter_from, self._query("dead_letter", message_id=message_id))
         return found[0] if found else None
 
-    @property
-    def _client(self) -> SqliteClient:
-        if self._open_client is None:
-            raise StorageError(f"{self.path} is not open")
-        return self._open_client
-
-    def _setup(self) -> Setup:
-        uri = self.path.absolute().as_uri()
-        pragmas = {**WRITER_PRAGMAS, **self._pragmas}
-        return Setup(uri, pragmas, READER_PRAGMAS, load_migrations(), load_statements("writes.sql"))
-
     async def _write(self, number: int, tables: list[Table]) -> None:
         try:
-            await self._client.call(WRITE, (number, tables))
+            await self._file.write(number, tables)
         except ProcessEnded:  # before or after it was written?
             await self._take_stock()
             if self._commits != number:
-                await self._client.call(WRITE, (number, tables))
-
-    async def _ask(self, kind: int, queries: list[Query]) -> list[str]:
-        try:
-            return await self._client.call(kind, queries)
-        except ProcessEnded:
-            return await self._client.call(kind, queries)
+                await self._file.write(number, tables)
 
     async def _take_stock(self) -> None:
         """Learns where the file stands; opens it, and makes it or brings its schema up to date, where necessary."""
-        await self._client.call(WRITE, None)  # comes back when all before it is written or failed
-        commits, last_seq = await self._ask(READ, [self._query("commits"), self._query("last_seq")])
+        await self._file.settle()
+        commits, last_seq = await self._file.ask(READ, [self._query("commits"), self._query("last_seq")])
         self._commits, self._last_seq, self._unsure = entries_of(commits)[0][0], entries_of(last_seq)[0][0], False
 
     async def _read(self, make: Callable[[list[Any]], T], query: Query, kind: int = READ) -> list[T]:
-        (answer,) = await self._ask(kind, [query])
+        (answer,) = await self._file.ask(kind, [query])
         return [make(entry) for entry in entries_of(answer)]
 
     async def _list(self, make: Callable[[list[Any]], T], page: Query, count: Query) -> tuple[list[T], int]:
-        rows, total = await self._ask(LIST, [page, count])
+        rows, total = await self._file.ask(LIST, [page, count])
         return [make(entry) for entry in entries_of(rows)], entries_of(total)[0][0]
 
     def _message_page(self, where: MessageFilter, limit: int, offset: int, newest_first: bool) -> Query:

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 HEADER_BYTES = 17
 WRITE, READ, LIST = 0, 1, 2
-"""Kinds of jobs. WRITE: `(commit_number, [(table, width, flat values), …])`, one transaction; None
-only opens the file. READ and LIST:
+"""Kinds of jobs. WRITE: `(commit_number, [(table, width, flat values), …])`, one transaction (a number of
+None is not written down); None only opens the file. READ and LIST:
 `[(query, parameters), …]`, answered by one text for each query; lists have a connection of their own because
 they may have to count a million rows while the pump must not wait."""
 
@@ -110,7 +110,7 @@ class Writer:
         self._inserts = inserts
         self._texts: dict[tuple[str, int], str] = {}  # also the keys of sqlite3's cache of prepared statements
 
-    def write(self, connection: sqlite3.Connection, job: tuple[int, list[Table]] | None) -> None:
+    def write(self, connection: sqlite3.Connection, job: tuple[int | None, list[Table]] | None) -> None:
         if job is None:
             return
         commit_number, tables = job
@@ -118,7 +118,8 @@ class Writer:
         for table, width, values in tables:
             for start in range(0, len(values), MAX_ROWS * width):
                 self._insert(connection, table, width, values[start : start + MAX_ROWS * width])
-        connection.execute("UPDATE progress SET commits = ?", (commit_number,))
+        if commit_number is not None:
+            connection.execute("UPDATE progress SET commits = ?", (commit_number,))
         connection.execute("COMMIT")
 
     def _insert(self, connection: sqlite3.Connection, table: str, width: int, values: list[Any]) -> None:
@@ -153,6 +154,7 @@ def _joined(connection: sqlite3.Connection, query: str, parameters: dict[str, An
 def connect(uri: str, pragmas: dict[str, str | int]) -> sqlite3.Connection:
     """A connection in autocommit mode: transactions are begun by hand."""
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=256)
+    connection.text_factory = _readable
     try:
         for name, value in pragmas.items():
             connection.execute(f"PRAGMA {name} = {value}").fetchall()
@@ -160,6 +162,11 @@ def connect(uri: str, pragmas: dict[str, str | int]) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _readable(text: bytes) -> str:
+    """Bytes that are no UTF-8 any more cost themselves, not all that is read with them."""
+    return text.decode(errors="replace")
 
 
 def connect_writer(setup: Setup) -> sqlite3.Connection:
