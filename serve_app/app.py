@@ -20,9 +20,23 @@ from serve_app.inlet import Inlet
 from serve_app.live import Live
 from serve_app.payload_classes import PayloadClasses
 from serve_app.request_timeout import RequestTimeout
-from serve_app.routes import agents, control, health, messages, organism, threads
+from serve_app.routes import (
+    agents,
+    control,
+    health,
+    messages,
+    models,
+    oneshot,
+    organism,
+    session_queries,
+    session_streams,
+    sessions,
+    threads,
+)
+from serve_app.session_models import SCHEMAS as SESSION_SCHEMAS
 
 BASE_PATH = "/api/v1"
+SESSION_PATHS = ("/api", BASE_PATH)
 
 FIRST_SNAPSHOT_S = 10.0
 """How long a starting replica waits for the organism before it answers requests with 503 meanwhile."""
@@ -71,6 +85,11 @@ def build_app(connect: OrganismRef | Connect, open_sessions: OpenSessions | None
     # They are tried in this order, by Serve as well: the busiest come first.
     for module in (agents, control, messages, threads, organism, health):
         app.include_router(module.router, prefix=BASE_PATH)
+    for module in (session_queries, sessions, session_streams):
+        for prefix in SESSION_PATHS:
+            app.include_router(module.router, prefix=prefix)
+    for module in (oneshot, models):
+        app.include_router(module.router, prefix=BASE_PATH)
     app.include_router(health.router)
     app.include_router(websocket.router)
     app.openapi = _openapi(app)  # FastAPI's documented way to extend the document
@@ -91,8 +110,8 @@ def _lifespan(connect: OrganismRef | Connect, open_sessions: OpenSessions | None
             hub = await stack.enter_async_context(Hub())
             feed = await stack.enter_async_context(Feed(ref, live, hub, classes))
             inlet = await stack.enter_async_context(Inlet(ref))
-            sessions = await stack.enter_async_context(open_sessions()) if open_sessions else None
-            app.state.replica = Replica(ref, live, hub, classes, feed, inlet, OpenStreams(), sessions)
+            service = await stack.enter_async_context(open_sessions()) if open_sessions else None
+            app.state.replica = Replica(ref, live, hub, classes, feed, inlet, OpenStreams(), service)
             await feed.wait_synced(FIRST_SNAPSHOT_S)
             yield
 
@@ -105,7 +124,8 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             app.openapi_schema = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
-            app.openapi_schema["components"]["schemas"].update(control.SCHEMAS)
+            schemas: dict[str, Any] = app.openapi_schema["components"]["schemas"]
+            app.openapi_schema["components"]["schemas"] = {**control.SCHEMAS, **SESSION_SCHEMAS, **schemas}
         return app.openapi_schema
 
     return document

@@ -1,4 +1,7 @@
-"""Every failure in one shape: `{"error": {"code", "message", "details"?}}`, and which status it has."""
+"""Every failure in one shape: `{"error": {"code", "message", "details"?}}`, and which status it has.
+
+The routes of agent sessions have a shape of their own, session_errors.py.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,21 @@ from organism.errors import (
     ConfigError,
     HandlerNotLoaded,
     InvalidPayload,
+    InvalidQuery,
+    ModelError,
     NotFound,
     OrganismError,
     OrganismUnreachable,
     Overloaded,
-    QueueFull,
+    PathRefused,
     Refused,
+    RunInterrupted,
+    SessionAgentNotFound,
     Stopping,
     StorageUnavailable,
 )
+from organism.llm.base import BudgetExceeded, ModelNotFound
+from organism.masking import mask_text
 from serve_app.errors import (
     BadRequest,
     BodyTooLarge,
@@ -33,9 +42,11 @@ from serve_app.errors import (
     MalformedBody,
     PayloadClassMissing,
     ReplicaClosing,
+    SessionsNotServed,
     UnsupportedMediaType,
 )
 from serve_app.responses import Json
+from serve_app.session_errors import STATUS_THERE, has_session_shape, session_shape
 
 STATUS: dict[type, int] = {
     BadRequest: 400,
@@ -49,6 +60,14 @@ STATUS: dict[type, int] = {
     NotFound: 404,
     Refused: 409,
     InvalidPayload: 422,
+    InvalidQuery: 400,
+    PathRefused: 400,
+    SessionAgentNotFound: 400,
+    ModelNotFound: 400,
+    BudgetExceeded: 429,
+    ModelError: 502,
+    RunInterrupted: 503,
+    SessionsNotServed: 503,
     Stopping: 503,
     ReplicaClosing: 503,
     Overloaded: 429,
@@ -70,8 +89,12 @@ def status_of(error: OrganismError) -> int:
 
 
 def describe(error: OrganismError) -> dict[str, Any]:
-    """The error as clients see it, over REST and WebSocket: {code, message, details?}."""
-    shown: dict[str, Any] = {"code": error.code, "message": str(error)}
+    """The error as clients see it, over REST and WebSocket: {code, message, details?}.
+
+    What an endpoint of a model said may have the key in it that it was sent.
+    """
+    message = mask_text(str(error)) if isinstance(error, ModelError) else str(error)
+    shown: dict[str, Any] = {"code": error.code, "message": message}
     if details := _details(error):
         shown["details"] = details
     return shown
@@ -100,25 +123,37 @@ def _config_problem(error: ConfigError) -> dict[str, Any]:
     return {"path": error.field, "problem": error.problem, "remedy": error.remedy, **place}
 
 
-def _answer(status: int, error: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Json(orjson.dumps({"error": error}), status_code=status, headers=headers)
+def _answer(
+    request: Request,
+    status: int,
+    shown: dict[str, Any],
+    error: Exception | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    if has_session_shape(request.scope):
+        body = session_shape(shown, error)
+        status = STATUS_THERE.get(status, status)
+    else:
+        body = {"error": shown}
+    return Json(orjson.dumps(body), status_code=status, headers=headers)
 
 
-async def answer_organism_error(_: Request, error: Exception) -> Response:
+async def answer_organism_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, OrganismError)
     status = status_of(error)
-    return _answer(status, describe(error), {"retry-after": _retry_after(error)} if status in (429, 503) else None)
+    headers = {"retry-after": _retry_after(error)} if status in (429, 503) else None
+    return _answer(request, status, describe(error), error, headers)
 
 
 def _retry_after(error: OrganismError) -> str:
-    delay_s = error.retry_after_s if isinstance(error, QueueFull) else 1.0
+    delay_s: float = getattr(error, "retry_after_s", 1.0)  # of QueueFull, TooManySessions
     return str(max(1, math.ceil(delay_s)))
 
 
-async def answer_invalid_parameters(_: Request, error: Exception) -> Response:
+async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # A path starts with "query" or "path": where the parameter stands is plain from its name.
-    return _answer(422, describe(InvalidRequest(readable(error.errors(), skip=1))))
+    return _answer(request, 422, describe(InvalidRequest(readable(error.errors(), skip=1))))
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
@@ -126,7 +161,8 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTP_CODES.get(error.status_code, "http_error")
     message = f"{error.detail}: {request.method} {request.url.path}; /docs lists what there is"
-    return _answer(error.status_code, {"code": code, "message": message}, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    return _answer(request, error.status_code, {"code": code, "message": message}, headers=headers)
 
 
 async def answer_nobody(_: Request, __: Exception) -> Response:
@@ -134,10 +170,10 @@ async def answer_nobody(_: Request, __: Exception) -> Response:
     return Response(status_code=CLIENT_LEFT)
 
 
-async def answer_unexpected(_: Request, __: Exception) -> Response:
+async def answer_unexpected(request: Request, _: Exception) -> Response:
     """A bug. The server logs it with its stack trace after this answer; the client learns nothing of our insides."""
     message = "internal error; its cause is in the log of this API replica"
-    return _answer(500, {"code": "internal", "message": message})
+    return _answer(request, 500, {"code": "internal", "message": message})
 
 
 def install(app: FastAPI) -> None:

@@ -57,15 +57,13 @@ class UnsupportedMediaType(BadRequest):
 
     code = "unsupported_media_type"
 
-    def __init__(self, content_type: str) -> None:
-        super().__init__(content_type)
+    def __init__(self, content_type: str, taken: str = "application/json or application/xml") -> None:
+        super().__init__(content_type, taken)
         self.content_type = content_type
+        self.taken = taken
 
     def __str__(self) -> str:
-        return (
-            f"cannot take a body of type {self.content_type or '(none)'!r}; "
-            "send Content-Type: application/json or application/xml"
-        )
+        return f"cannot take a body of type {self.content_type or '(none)'!r}; send Content-Type: {self.taken}"
 
 
 class PayloadClassMissing(OrganismError):

@@ -127,10 +127,12 @@ def query_of(request: Request, model: type[Model]) -> Model:
 
 def documented(model: type[BaseModel]) -> list[dict[str, Any]]:
     """The parameters of such a model for the OpenAPI document, as FastAPI would describe them."""
+    whole = model.model_json_schema()
+    needed = whole.get("required", ())
     return [
-        {"name": name, "in": "query", "required": False, "schema": schema}
+        {"name": name, "in": "query", "required": name in needed, "schema": schema}
         | {key: schema[key] for key in ("description",) if key in schema}
-        for name, schema in model.model_json_schema()["properties"].items()
+        for name, schema in whole["properties"].items()
     ]
 
 

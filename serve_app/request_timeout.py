@@ -1,4 +1,4 @@
-"""No HTTP request waits longer than api.request_timeout_s for the organism."""
+"""No HTTP request waits longer than api.request_timeout_s for the organism, save those that wait for a model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from organism.errors import OrganismUnreachable
 from serve_app.error_handlers import answer_organism_error
+
+KEY = "organism.request_timeout"
+"""Where a request's scope has its timeout."""
+
+
+def lift_timeout(scope: Scope) -> None:
+    """This request may take as long as it likes from now on: runs of agents have limits of their own."""
+    timeout: asyncio.Timeout | None = scope.get(KEY)
+    if timeout is not None:
+        timeout.reschedule(None)
 
 
 class RequestTimeout:
@@ -30,7 +40,7 @@ class RequestTimeout:
 
         timeout_s = scope["app"].state.replica.live.api.request_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as scope[KEY]:
                 await self._app(scope, receive, note_start)
         except TimeoutError:
             if started:

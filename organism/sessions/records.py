@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 SessionState = Literal["idle", "executing", "aborted", "error", "stored"]
+Label = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+"""A short text from a client; PostgreSQL cannot store NUL."""
 
 
 class _Wire(BaseModel):
@@ -17,8 +19,8 @@ class _Wire(BaseModel):
 class ModelChoice(_Wire):
     """`provider` is the name of a backend of llm.backends (or empty for any); `id` the model's name."""
 
-    provider: str = ""
-    id: str
+    provider: Label = ""
+    id: Label
 
 
 class SessionRecord(_Wire):
@@ -52,10 +54,10 @@ class SessionView(SessionRecord):
 class NewSession(_Wire):
     """What a client may choose of a new session; unknown fields are ignored, as clients of the API send some."""
 
-    name: str | None = Field(default=None, max_length=200)
-    tags: tuple[str, ...] | None = Field(default=None, max_length=100)
+    name: Label | None = None
+    tags: tuple[Label, ...] | None = Field(default=None, max_length=100)
     model: ModelChoice | None = None
-    agent: str | None = Field(default=None, max_length=100)
+    agent: Label | None = None
 
 
 class SessionChanges(NamedTuple):
