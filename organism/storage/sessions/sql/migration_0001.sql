@@ -7,7 +7,6 @@ CREATE TABLE sessions (
     record TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_update ON sessions (updated_at DESC, id);
-CREATE INDEX sessions_running ON sessions (id) WHERE is_running = 1;
 
 -- Rows lie in the order in which they came, whatever their session: an append touches the last page and its index.
 CREATE TABLE events (
