@@ -153,7 +153,7 @@ class SessionCell:
     async def _session(self, session_id: str) -> Session:
         """The session, loaded once, however many ask for it."""
         session = self._sessions.get(session_id)
-        if session is None:
+        if session is None or session.has_left:
             if self._is_retired:
                 raise SessionNotHere(session_id)
             loading = self._loading.get(session_id)
@@ -214,10 +214,13 @@ class SessionCell:
             for session in list(self._sessions.values()):
                 if session.has_left:
                     self._sessions.pop(session.id, None)
-                elif (self._is_retired and session.is_idle) or (
-                    now_s - session.used_s > idle_timeout_s and self._is_dispensable(session)
-                ):
+                elif self._is_over(session, now_s):
                     await self._release(session)
+
+    def _is_over(self, session: Session, now_s: float) -> bool:
+        if self._is_retired:
+            return session.is_idle
+        return now_s - session.used_s > self.spec.sessions.idle_timeout_s and self._is_dispensable(session)
 
 
 def _log_failure(error: BaseException) -> None:
