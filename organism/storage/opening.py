@@ -30,9 +30,10 @@ def open_storage(section: StorageSection, folder: Path, environ: Mapping[str, st
         case "memory":
             return MemoryStorage()
         case "postgres":
+            url = _url(section, folder, environ or {})
             from organism.storage.postgres import PostgresStorage  # its driver is loaded only where it is used
 
-            return PostgresStorage(_url(section, folder, environ or {}))
+            return PostgresStorage(url)
         case "sqlite" | "file":
             return SqliteStorage(log_file(section, folder))
 
@@ -49,9 +50,10 @@ def open_session_storage(
         case "memory":
             return MemorySessionStorage()
         case "postgres":
+            url = _url(section, folder, environ or {})
             from organism.storage.sessions.postgres import PostgresSessionStorage
 
-            return PostgresSessionStorage(_url(section, folder, environ or {}))
+            return PostgresSessionStorage(url)
         case "file":
             return FileSessionStorage(_beside_log(section, folder, SESSIONS_FOLDER))
         case "sqlite":
