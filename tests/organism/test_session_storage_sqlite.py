@@ -90,21 +90,37 @@ async def test_a_killed_server_is_started_again(storage: SqliteSessionStorage) -
     assert await seqs(storage) == [1, 2, 3, 4, 5, 6]
 
 
-async def test_a_commit_whose_answer_was_lost_is_made_once(
+async def test_a_commit_whose_answer_was_lost_twice_is_made_once(
     storage: SqliteSessionStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lose_answer = [True]
+    lost = 0
     really_call = SqliteClient.call
 
     async def call(self: SqliteClient, kind: int, job: Any) -> Any:
+        nonlocal lost
         answer = await really_call(self, kind, job)
-        if kind == WRITE and job is not None and lose_answer and lose_answer.pop():
+        if kind == WRITE and job is not None and lost < 2:
+            lost += 1
             raise ProcessEnded("killed after the commit")
         return answer
 
     monkeypatch.setattr(SqliteClient, "call", call)
     await storage.commit(session_of("session", 2))
-    assert not lose_answer
+    assert lost == 2
+    assert await seqs(storage) == [1, 2]
+
+
+async def test_a_process_that_is_killed_again_and_again_is_reported(
+    storage: SqliteSessionStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def call(self: SqliteClient, kind: int, job: Any) -> Any:
+        raise ProcessEnded("killed before the commit")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteClient, "call", call)
+        with pytest.raises(StorageUnavailable, match="killed before"):
+            await storage.commit(session_of("session", 2))
+    await storage.commit(session_of("session", 2))
     assert await seqs(storage) == [1, 2]
 
 

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = "organism.storage.sessions"
 
+WRITE_ATTEMPTS = 3
+"""Of a commit whose process was killed: only when all were it is not known whether the last one was written."""
+
 
 class SqliteSessionStorage:
     """Sessions in the file `path` (its folder is made), with `-wal`, `-shm` and `.lock` files beside it.
@@ -57,10 +60,12 @@ class SqliteSessionStorage:
     async def commit(self, commit: SessionCommit) -> None:
         check_commit(commit)
         tables = _tables_of(commit)
-        try:
-            await self._file.write(None, tables)
-        except ProcessEnded:  # before or after it was written? The same is written once more, which changes nothing
-            await self._file.write(None, tables)
+        for _ in range(WRITE_ATTEMPTS - 1):
+            try:
+                return await self._file.write(None, tables)
+            except ProcessEnded:  # before or after it was written? To write the same once more changes nothing
+                continue
+        return await self._file.write(None, tables)
 
     async def records(self, session_ids: list[str]) -> dict[str, SessionRecord]:
         known = orjson.dumps([id_ for id_ in session_ids if is_session_id(id_)]).decode()
