@@ -17,12 +17,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from organism.agent import Agent
 from organism.dispatcher import Dispatcher
-from organism.errors import OrganismError, OrganismUnreachable, QueueFull, Stopping, StorageUnavailable
+from organism.errors import OrganismError, OrganismUnreachable, QueueFull, Stopping, StorageUnavailable, ThreadNotFound
 from organism.ledger import Group, Ledger
 from organism.messages import Accepted, Inject
 from organism.publisher import Publisher
 from organism.states import AgentStates
 from organism.storage.base import Storage
+from organism.threads import Thread
 from organism.window import InFlight
 from organism.wire import Outcome, Report
 
@@ -89,6 +90,7 @@ class Pump:
         self._news = asyncio.Event()
         self._storage_failed = False
         self._has_ended = False
+        self._touched: dict[str, asyncio.Event] = {}
         self._open: _Batch | None = None  # being filled
         self._writing: _Batch | None = None  # being committed
         self._commit: asyncio.Task[None] | None = None
@@ -123,6 +125,17 @@ class Pump:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._put(_Control(action, answer))
         return await answer
+
+    async def inactive_thread(self, thread_id: str) -> Thread:
+        """The thread as it is stored, when it is active no more. Raises ThreadNotFound."""
+        while True:
+            touched = self._touched.setdefault(thread_id, asyncio.Event())
+            found = await self.storage.threads_by_id([thread_id])
+            if thread_id not in found:
+                raise ThreadNotFound(thread_id)
+            if found[thread_id].status != "active":
+                return found[thread_id]
+            await touched.wait()
 
     def _put(self, item: _Submitted | _Reported | _Control) -> None:
         self._inbox.append(item)
@@ -329,6 +342,9 @@ class Pump:
         self.dispatcher.note({message.recipient for message in group.routed})
         self.publisher.publish(group.events)
         self.dispatcher.dispatch()
+        for thread_id in self._touched.keys() & group.touched.keys():
+            if group.touched[thread_id].status != "active":
+                self._touched.pop(thread_id).set()
         self.ledger.trim(keep=self._open.group.touched if self._open is not None else {})
 
     def release(self, agent: Agent, entry: InFlight) -> None:

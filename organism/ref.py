@@ -9,14 +9,17 @@ from organism.messages import Accepted, DeadLetter, Inject, Message
 from organism.storage.base import MessageFilter, ThreadFilter
 from organism.threads import Thread
 
-EventKind = Literal["message", "thread_created", "thread_updated", "agent_state", "error", "reloaded"]
+EventKind = Literal[
+    "message", "thread_created", "thread_updated", "agent_state", "session_state", "error", "reloaded"
+]
 
 
 class Event(NamedTuple):
     """Something that happened, published after its commit.
 
     `value` by kind: message → Message; thread_created and thread_updated → ThreadView; agent_state → the agent
-    as in Snapshot.agents; error → {thread_id, agent, error, timestamp}; reloaded → {added, changed, removed}
+    as in Snapshot.agents; session_state → {id, state: active | executing | idle | error | stored | deleted, cell,
+    pid, timestamp}; error → {thread_id, agent, error, timestamp}; reloaded → {added, changed, removed}
     (read a new snapshot then). `seq` is the log position it belongs to, None where it has none.
     """
 

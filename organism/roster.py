@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,8 +94,11 @@ class Roster:
         agent.keeper.revive()
         self._pump.wake([name])
 
-    async def reload(self) -> Reloaded:
+    async def reload(self, beside: Callable[[Active], AbstractAsyncContextManager[None]]) -> Reloaded:
         """Takes over the changed file and code: all of it, or, when anything is wrong with it, nothing.
+
+        beside: for what else depends on the configuration: entered before anything changes, which it may refuse, and
+        left when the change is at work, or with the error that prevented it.
 
         Raises:
             ConfigError, BundleError, HandlerNotLoaded, Stopping, StorageUnavailable: nothing has changed.
@@ -106,8 +111,9 @@ class Roster:
         plans = plan_cells(new.config, new.definitions, fresh, new.generation)
         keepers = [Keeper(plan, self._host, new.config.supervision, self) for plan in plans]
         try:
-            started = await self._try_out(keepers, new)
-            await self._pump.control(lambda: self._swap(new, started, report))
+            async with beside(new):
+                started = await self._try_out(keepers, new)
+                await self._pump.control(lambda: self._swap(new, started, report))
         except BaseException:
             await asyncio.gather(*(keeper.kill() for keeper in keepers))
             raise
@@ -389,7 +395,7 @@ class Roster:
         await self._pump.storage.commit(Commit(settings={ACTIVE: to_setting(active, plans)}))
 
     def _refuse_fixed(self, old: OrganismConfig, new: OrganismConfig) -> None:
-        for field in ("organism", "storage", "api"):
+        for field in ("organism", "storage", "api", "workspace"):
             if getattr(old, field) != getattr(new, field):
                 remedy = "Undo the change, or stop the organism and start it again"
                 raise ConfigError(str(self.path), None, field, "cannot change while the organism runs", remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from organism.active import Active, read_active, stored_active
 from organism.agent import Agent
 from organism.config import OrganismConfig
-from organism.config_file import sanitized
+from organism.config_file import environment, sanitized
 from organism.errors import AgentNotFound, DeadLetterNotFound, OrganismError, Stopping, ThreadKilled, ThreadNotFound
 from organism.ledger import Ledger
 from organism.local_cells import LocalCells
@@ -24,9 +25,12 @@ from organism.pump import Pump
 from organism.ref import EventBatch, Reloaded, Snapshot
 from organism.roster import Roster
 from organism.router import Router
+from organism.sessions.directory import Directory
+from organism.sessions.wire import SessionCellHost, SessionLink
 from organism.states import AgentStates
 from organism.storage.base import MessageFilter, Storage, ThreadFilter, Totals
-from organism.storage.opening import open_storage
+from organism.storage.opening import open_session_storage, open_storage
+from organism.storage.sessions.base import SessionStorage
 from organism.tasks import Tasks
 from organism.threads import Thread
 from organism.wire import CellHost, PumpLink, Report
@@ -68,11 +72,14 @@ class Desk:
 
 
 class Runtime:
-    """The organism of one organism.yaml. Implements OrganismRef; `desk` is for its cells."""
+    """The organism of one organism.yaml. Implements OrganismRef; `desk` is for its cells, `sessions` a DirectoryRef."""
 
-    def __init__(self, pump: Pump, desk: Desk, storage: Storage, roster: Roster, tasks: Tasks) -> None:
+    def __init__(
+        self, pump: Pump, desk: Desk, storage: Storage, roster: Roster, sessions: Directory, tasks: Tasks
+    ) -> None:
         self.pump = pump
         self.desk = desk
+        self.sessions = sessions
         self._storage = storage
         self._roster = roster
         self._tasks = tasks
@@ -89,9 +96,11 @@ class Runtime:
         self._tasks.spawn(self.pump.run(), "pump")
         self._tasks.spawn(self.pump.states.run(), "agent states")
         await self._roster.open(totals, plans=plans)
+        await self.sessions.open(self._roster.active, resume=plans is not None)
 
     async def close(self) -> None:
         """Ends the cells at once and closes the storage; what was not done is done after the next start."""
+        await self.sessions.close()
         await self._tasks.close()
         self.pump.end()
         await self._roster.close()
@@ -161,7 +170,7 @@ class Runtime:
         if self.pump.status != "running":
             raise Stopping
         async with self._reloading:
-            return await self._roster.reload()
+            return await self._roster.reload(self.sessions.reloading)
 
     async def stop(self) -> None:
         if self.pump.status == "running":
@@ -254,7 +263,8 @@ class Runtime:
         return message
 
     async def _drain(self) -> None:
-        await self._roster.drain(self.config.supervision.drain_timeout_s)
+        timeout_s = self.config.supervision.drain_timeout_s
+        await asyncio.gather(self._roster.drain(timeout_s), self.sessions.drain(timeout_s))
         await self._roster.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
@@ -267,15 +277,18 @@ async def start_runtime(
     path: Path,
     host: Callable[[PumpLink], CellHost] = LocalCells,
     *,
+    session_host: Callable[[SessionLink], SessionCellHost] | None = None,
     storage: Storage | None = None,
+    session_storage: SessionStorage | None = None,
     resume: bool = False,
     on_failure: Callable[[BaseException], None] | None = None,
 ) -> Runtime:
     """Starts the organism of `path` (organism.yaml); the caller closes it.
 
     Args:
-        host: makes what runs the cells, given their link to the pump.
-        storage: to use instead of the one that the configuration names; not open yet.
+        host: makes what runs the cells, given their link to the pump; session_host: the same for session cells, None
+            for cells in this process.
+        storage, session_storage: to use instead of those that the configuration names; not open yet.
         resume: go on with what was active in `storage` and find its cells: for a pump that was restarted.
         on_failure: told of an error that ended a task of the pump, after which it is of no use any more.
 
@@ -286,12 +299,18 @@ async def start_runtime(
     active = None if resume and storage is not None else await asyncio.to_thread(read_active, path)
     if storage is None:
         assert active is not None
-        storage = open_storage(active.config.storage, path.parent)
+        storage = open_storage(active.config.storage, path.parent, environment(path.parent, os.environ))
     totals = await storage.open()
     try:
         stored = stored_active(path, totals.settings) if resume else None
         active = stored.active if stored is not None else active or await asyncio.to_thread(read_active, path)
-        runtime = _wire(path, active, storage, totals, host, Tasks(on_failure or _log_failure))
+        if session_storage is None:
+            environ = environment(path.parent, os.environ)
+            session_storage = open_session_storage(active.config.storage, path.parent, environ)
+        tasks = Tasks(on_failure or _log_failure)
+        runtime = _wire(
+            path, active, storage, totals, host, session_storage, session_host or _local_session_cells, tasks
+        )
     except BaseException:
         await storage.close()
         raise
@@ -309,6 +328,8 @@ def _wire(
     storage: Storage,
     totals: Totals,
     host: Callable[[PumpLink], CellHost],
+    session_storage: SessionStorage,
+    session_host: Callable[[SessionLink], SessionCellHost],
     tasks: Tasks,
 ) -> Runtime:
     config = active.config
@@ -317,7 +338,9 @@ def _wire(
     ledger = Ledger(Router(config.listeners), config.limits, totals.last_seq, totals.active_threads)
     pump = Pump(storage, ledger, publisher, states)
     desk = Desk(pump, storage)
-    return Runtime(pump, desk, storage, Roster(path, active, pump, host(desk), tasks), tasks)
+    roster = Roster(path, active, pump, host(desk), tasks)
+    sessions = Directory(path.parent, pump, session_storage, session_host, tasks)
+    return Runtime(pump, desk, storage, roster, sessions, tasks)
 
 
 @contextlib.asynccontextmanager
@@ -328,6 +351,12 @@ async def open_runtime(path: Path, **options: Any) -> AsyncIterator[Runtime]:
         yield runtime
     finally:
         await runtime.close()
+
+
+def _local_session_cells(link: SessionLink) -> SessionCellHost:
+    from organism.sessions.local_cells import LocalSessionCells  # the agent loop; a pump on Ray does without it
+
+    return LocalSessionCells(link)
 
 
 async def _nothing() -> None:

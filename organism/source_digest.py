@@ -1,4 +1,4 @@
-"""Which listeners' code changed: a digest of the source that each depends on, found without running any of it."""
+"""Whose code changed: a digest of the source that a listener or tool depends on, found without running any of it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ class SourceDigests:
 
     def of(self, listener: Listener) -> str:
         """The SHA-256, in hex, of the names and contents of the files that `listener` depends on."""
+        return self.of_names({listener.payload_class, listener.handler})
+
+    def of_names(self, dotted_paths: set[str]) -> str:
+        """As `of`, of whatever these names of modules, classes or functions depend on."""
         digest = hashlib.sha256()
-        for file in sorted(self._reachable({listener.payload_class, listener.handler})):
+        for file in sorted(self._reachable(dotted_paths)):
             content = self._source(file).content
             digest.update(f"{file.relative_to(self._folder).as_posix()}\0{len(content)}\0".encode())
             digest.update(content)

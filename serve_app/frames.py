@@ -14,7 +14,9 @@ from organism.ref import Event
 from organism.threads import ThreadView
 from serve_app.error_handlers import describe
 
-FrameKind = Literal["message", "thread_created", "thread_updated", "agent_state", "error", "reloaded", "connected"]
+FrameKind = Literal[
+    "message", "thread_created", "thread_updated", "agent_state", "session_state", "error", "reloaded", "connected"
+]
 
 ABOUT_AGENTS = ("agent_state", "reloaded")
 """Kinds that a thread filter does not hold back: an agent going idle is in no thread any more."""
@@ -96,6 +98,11 @@ def thread_updated_frame(view: dict[str, Any], seq: int | None = None) -> Frame:
     return Frame("thread_updated", seq, text_of(shown), agents=tuple(view["participants"]), thread_id=view["id"])
 
 
+def session_frame(value: dict[str, Any], seq: int | None = None) -> Frame:
+    """session_state: one is placed in a cell, runs, rests, leaves memory or is deleted."""
+    return Frame("session_state", seq, text_of({"event": "session_state", "session": value}))
+
+
 def error_frame(value: dict[str, Any], seq: int | None = None) -> Frame:
     agent = value.get("agent")
     shown = {"event": "error", "seq": seq} | value
@@ -118,6 +125,7 @@ _FRAMES = {
     "thread_created": thread_created_frame,
     "thread_updated": thread_updated_frame,
     "agent_state": agent_frame,
+    "session_state": session_frame,
     "error": error_frame,
     "reloaded": reloaded_frame,
 }

@@ -1,0 +1,132 @@
+"""What session cells ask of the pump: to load a session, to store what happens in it, to send to agents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from organism.errors import OrganismError, ServerExclusive, SessionNotFound, Stopping
+from organism.sessions.events import Frame
+from organism.sessions.log import SessionLog
+from organism.sessions.news import SessionNews
+from organism.sessions.outreach import Outreach
+from organism.sessions.recovery import Recovery
+from organism.sessions.seats import Seat, Seats
+from organism.sessions.wire import RECENT_EVENTS, AgentAnswer, Append, Loaded, SessionNotHere
+
+
+class SessionDesk:
+    """Implements SessionLink. `is_exclusive`: sessions.exclusive; `is_stopping`: no run begins any more."""
+
+    def __init__(
+        self,
+        seats: Seats,
+        log: SessionLog,
+        recovery: Recovery,
+        news: SessionNews,
+        outreach: Outreach,
+        left: Callable[[Seat], None],
+    ) -> None:
+        self.is_exclusive = False
+        self.is_stopping = False
+        self._seats = seats
+        self._log = log
+        self._recovery = recovery
+        self._news = news
+        self._outreach = outreach
+        self._left = left
+
+    async def load(self, session_id: str, incarnation: str) -> Loaded:
+        """See SessionLink.load."""
+        seat = self._seats.get(session_id)
+        if seat is None or seat.keeper.incarnation != incarnation:
+            raise SessionNotHere(session_id)
+        self._seats.use(seat)
+        lease = self._seats.next_lease(seat)  # whoever held it before stores nothing more
+        await self._log.flush()
+        if seat.is_running:
+            await self._recovery.end([session_id], "its cell has lost it")
+            await self._read_again(seat)
+        recent = await self._log.storage.last_events(session_id, RECENT_EVENTS) if seat.record.last_seq else []
+        if seat.lease != lease or self._seats.get(session_id) is not seat:
+            raise SessionNotHere(session_id)
+        return Loaded(seat.record, lease, recent)
+
+    async def append(self, appends: list[Append]) -> list[OrganismError | None]:
+        """See SessionLink.append."""
+        answers = [self._refusal(each) for each in appends]
+        taken = [each for each, refusal in zip(appends, answers, strict=True) if refusal is None]
+        if not taken:
+            return answers
+        try:
+            await self._log.write([each.record for each in taken], [frame for each in taken for frame in each.frames])
+        except OrganismError as error:
+            for each in taken:
+                self._undo(each)
+            return [error if refusal is None else refusal for refusal in answers]
+        for each in taken:
+            self._note(each)
+        return answers
+
+    async def release(self, session_id: str, lease: int) -> None:
+        """See SessionLink.release."""
+        seat = self._seats.get(session_id)
+        if seat is not None and seat.lease == lease:
+            self._left(seat)
+
+    async def inject(self, agent: str, payload: dict[str, Any]) -> str:
+        """See SessionLink.inject."""
+        return await self._outreach.inject(agent, payload)
+
+    async def wait_thread(self, thread_id: str, timeout_s: float) -> AgentAnswer:
+        """See SessionLink.wait_thread."""
+        return await self._outreach.wait_thread(thread_id, timeout_s)
+
+    def _refusal(self, append: Append) -> OrganismError | None:
+        session_id = append.record.id
+        seat = self._seats.get(session_id)
+        if seat is None or seat.lease != append.lease:
+            return SessionNotHere(session_id)
+        if append.begins_run:
+            if self.is_stopping:
+                return Stopping()
+            other = next((each for each in self._seats.running if each != session_id), None)
+            if self.is_exclusive and other is not None:
+                return ServerExclusive(other)
+            self._seats.set_running(seat, is_running=True)  # before it is stored: another one may ask meanwhile
+        return None
+
+    def _undo(self, append: Append) -> None:
+        seat = self._seats.get(append.record.id)
+        if seat is not None and append.begins_run:
+            self._seats.set_running(seat, is_running=seat.record.is_running)
+
+    def _note(self, append: Append) -> None:
+        """It is stored: keeps the record, and tells of a run that began or ended."""
+        record = append.record
+        seat = self._seats.get(record.id)
+        if seat is None or seat.lease != append.lease:
+            return
+        was_running, seat.record = seat.record.is_running, record
+        self._seats.set_running(seat, is_running=record.is_running)
+        self._seats.use(seat)
+        if append.begins_run:
+            self._news.runs += 1
+        if record.is_running and not was_running:
+            self._news.tell(record.id, "executing", seat.keeper)
+        elif was_running and not record.is_running:
+            self._news.tell(record.id, "error" if _has_failed(append.frames) else "idle", seat.keeper)
+
+    async def _read_again(self, seat: Seat) -> None:
+        found = await self._log.storage.records([seat.record.id])
+        if seat.record.id not in found:
+            raise SessionNotFound(seat.record.id)
+        seat.record = found[seat.record.id]
+        self._seats.set_running(seat, is_running=seat.record.is_running)
+
+
+def _has_failed(frames: list[Frame]) -> bool:
+    """Whether the run that ends with these events has ended with an error."""
+    return any(orjson.loads(frame.body)["status"] == "error" for frame in frames if frame.type == "agent_run_end")
