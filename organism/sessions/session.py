@@ -346,8 +346,10 @@ class Session:
             run.task.cancel()
             self._tell_of_failure(run, error)
         for ended in self._endings:
-            ended.error = ended.error or error
-            ended.settle()
+            if not ended.ended.done():
+                ended.status, ended.error = "error", error
+                ended.settle()
+                self._tell_of_failure(ended, error)
         return True
 
     def _settle_changes(self, error: OrganismError | None) -> None:
