@@ -46,7 +46,7 @@ def load_payload(listener: Listener, folder: Path) -> PayloadType:
     Raises:
         HandlerNotLoaded: it cannot be imported, or is no payload class.
     """
-    payload_class = _resolve(listener, listener.payload_class, folder)
+    payload_class = load_attribute(listener.name, listener.payload_class, folder)
     try:
         return PayloadType(payload_class, listener.name)
     except TypeError as error:
@@ -86,7 +86,7 @@ def load_handler(listener: Listener, folder: Path) -> HandlerFunction:
     Raises:
         HandlerNotLoaded: it cannot be imported, or is no coroutine function of a payload and a context.
     """
-    handler = _resolve(listener, listener.handler, folder)
+    handler = load_attribute(listener.name, listener.handler, folder)
     reason = _reason_against(handler)
     if reason is not None:
         raise HandlerNotLoaded(listener.name, listener.handler, reason)
@@ -117,27 +117,32 @@ def _name(handler: Any) -> str:
     return getattr(handler, "__name__", "handle")
 
 
-def _resolve(listener: Listener, dotted: str, folder: Path) -> Any:
+def load_attribute(owner: str, dotted: str, folder: Path) -> Any:
+    """What a dotted path leads to; `owner` is who needs it, for the error.
+
+    Raises:
+        HandlerNotLoaded: it cannot be imported.
+    """
     root = _enter(folder)
     module_name, _, attribute = dotted.rpartition(".")
-    module = _import(listener, dotted, module_name, root)
+    module = _import(owner, dotted, module_name, root)
     if not hasattr(module, attribute):
         names = [each for each in vars(module) if not each.startswith("_")]
         remedy = did_you_mean(attribute, names, f"It has: {listed(names) or 'nothing'}")
-        raise HandlerNotLoaded(listener.name, dotted, f"{module_name} has no {attribute!r}. {remedy}")
+        raise HandlerNotLoaded(owner, dotted, f"{module_name} has no {attribute!r}. {remedy}")
     return getattr(module, attribute)
 
 
-def _import(listener: Listener, dotted: str, module_name: str, root: Path) -> ModuleType:
+def _import(owner: str, dotted: str, module_name: str, root: Path) -> ModuleType:
     top = module_name.partition(".")[0]
     earlier = sys.modules.get(top)
     if earlier is not None and _is_in_folder(top, root) and not _is_from(top, earlier, root):
         reason = f"a module named {top!r} was imported before, from {_origin(earlier)}; give yours another name"
-        raise HandlerNotLoaded(listener.name, dotted, reason)
+        raise HandlerNotLoaded(owner, dotted, reason)
     try:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the author's module runs here and may raise anything
-        raise HandlerNotLoaded(listener.name, dotted, _why(error, module_name, root)) from error
+        raise HandlerNotLoaded(owner, dotted, _why(error, module_name, root)) from error
 
 
 def _why(error: BaseException, module_name: str, root: Path) -> str:
