@@ -16,6 +16,10 @@ class Metrics:
 
     def __init__(self, runtime: Runtime) -> None:
         self._pump = runtime.pump
+        self._directory = runtime.sessions
+        self._active = Gauge("organism_sessions_active", "Agent sessions in memory")
+        self._runs = Counter("organism_session_runs", "Runs of agent sessions that have begun")
+        self._runs_shown = 0
         self._depth = Gauge("organism_queue_depth", "Messages that wait for an agent", ("agent",))
         self._running = Gauge("organism_handlers_running", "Handlers of an agent at work", ("agent",))
         self._counters = {
@@ -33,6 +37,14 @@ class Metrics:
             self.update()
 
     def update(self) -> None:
+        self._update_agents()
+        self._active.set(self._directory.active)
+        begun = self._directory.runs - self._runs_shown
+        if begun > 0:
+            self._runs.inc(begun)
+            self._runs_shown += begun
+
+    def _update_agents(self) -> None:
         for name, agent in self._pump.agents.items():
             tags = {"agent": name}
             self._depth.set(agent.window.depth, tags)

@@ -19,6 +19,7 @@ from organism.ray_actors.cells import RayCells
 from organism.ray_actors.pump_actor import RemotePump
 from organism.ray_actors.pump_name import MAX_CALLS, PUMP, find_pump
 from organism.ray_actors.reasons import reason_of
+from organism.ray_actors.session_cells import RaySessionCells
 from organism.ref import EventBatch, Reloaded, Snapshot
 from organism.storage.base import MessageFilter, ThreadFilter
 from organism.threads import Thread
@@ -149,3 +150,4 @@ async def shut_down(namespace: str) -> None:
             await actor.close.remote()
         ray.kill(actor)
     await RayCells(namespace).end_others(())
+    await RaySessionCells(namespace).end_all()

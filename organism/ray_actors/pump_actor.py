@@ -14,6 +14,7 @@ import ray
 from ray.util.annotations import RayDeprecationWarning
 
 from organism.config import StorageSection
+from organism.config_file import environment
 from organism.encoding import (
     decode_injects,
     decode_report,
@@ -26,7 +27,10 @@ from organism.messages import Message
 from organism.ray_actors.cells import RayCells
 from organism.ray_actors.metrics import Metrics
 from organism.ray_actors.pump_name import PUMP
-from organism.runtime import Runtime, open_storage, start_runtime
+from organism.ray_actors.session_cells import RaySessionCells
+from organism.runtime import Runtime, start_runtime
+from organism.sessions.encoding import decode_appends, encode_frames, encode_loaded, encode_refusals
+from organism.storage.opening import open_session_storage, open_storage
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +100,35 @@ class PumpActor:
         except OrganismError as error:
             return error
 
+    async def ask_sessions(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of DirectoryRef; errors as in `ask`."""
+        try:
+            return await getattr((await self._runtime()).sessions, method)(*arguments)
+        except OrganismError as error:
+            return error
+
+    async def session_events(self, session_id: str, after_seq: int, limit: int) -> bytes | OrganismError:
+        """As `ask_sessions`, with the events in one piece."""
+        frames = await self.ask_sessions("events", session_id, after_seq, limit)
+        return frames if isinstance(frames, OrganismError) else encode_frames(frames)
+
+    async def ask_desk(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of SessionLink; errors as in `ask`."""
+        try:
+            return await getattr((await self._runtime()).sessions.desk, method)(*arguments)
+        except OrganismError as error:
+            return error
+
+    async def load_session(self, session_id: str, incarnation: str) -> bytes | OrganismError:
+        """As `ask_desk`, with the session in one piece."""
+        loaded = await self.ask_desk("load", session_id, incarnation)
+        return loaded if isinstance(loaded, OrganismError) else encode_loaded(loaded)
+
+    async def append_to_sessions(self, appends: bytes) -> bytes | OrganismError:
+        """As `ask_desk`, with appends and answers in one piece each."""
+        answers = await self.ask_desk("append", decode_appends(appends))
+        return answers if isinstance(answers, OrganismError) else encode_refusals(answers)
+
     async def wait_stopped(self) -> None:
         await (await self._runtime()).wait_stopped()
 
@@ -114,10 +147,14 @@ class PumpActor:
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> Runtime:
+        folder = self._path.parent
+        environ = environment(folder, os.environ)
         runtime = await start_runtime(
             self._path,
             lambda _: RayCells(self._namespace),
-            storage=open_storage(self._storage, self._path.parent),
+            session_host=lambda _: RaySessionCells(self._namespace),
+            storage=open_storage(self._storage, folder, environ),
+            session_storage=open_session_storage(self._storage, folder, environ),
             resume=self._is_second,
             on_failure=_end_process,
         )

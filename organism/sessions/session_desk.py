@@ -112,8 +112,7 @@ class SessionDesk:
         was_running, seat.record = seat.record.is_running, record
         self._seats.set_running(seat, is_running=record.is_running)
         self._seats.use(seat)
-        if append.begins_run:
-            self._news.runs += 1
+        self._news.runs += sum(frame.type == "agent_run_start" for frame in append.frames)
         if record.is_running and not was_running:
             self._news.tell(record.id, "executing", seat.keeper)
         elif was_running and not record.is_running:
