@@ -38,12 +38,16 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One message to a model. `tool_calls` only from the assistant; `tool_call_id` only with role tool."""
+    """One message to a model. `tool_calls` only from the assistant; `tool_call_id` only with role tool.
+
+    parts: content parts as OpenAI has them (`text`, `image_url`), for endpoints that take them; `content` is their text.
+    """
 
     role: Role
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    parts: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,5 +306,5 @@ class BudgetExceeded(ModelError):
     def __str__(self) -> str:
         return (
             f"token budget of {self.scope} is used up ({self.used} of {self.limit}); "
-            "start a new thread or raise max_tokens_per_thread in organism.yaml"
+            "begin anew, or raise the limit in organism.yaml (max_tokens_per_thread, _per_run or _per_session)"
         )

@@ -9,6 +9,8 @@ from organism.llm.base import ChatMessage, Delta, Final, TextDelta, ThinkingDelt
 CHARACTERS_PER_TOKEN = 4
 """Of English and code, about; only for limits and where an endpoint reports no usage."""
 
+TOKENS_PER_IMAGE = 1000
+
 TOKENS_PER_MESSAGE = 4
 """What role and separators of a message cost, about."""
 
@@ -17,7 +19,8 @@ def estimate_input_tokens(messages: Sequence[ChatMessage], tools: Sequence[Tool]
     """About how many tokens these will be counted as."""
     characters = sum(len(each.content) + sum(len(call.arguments) for call in each.tool_calls) for each in messages)
     characters += sum(len(each.description) + len(str(each.schema)) for each in tools)
-    return characters // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE * len(messages)
+    images = sum(part.get("type") == "image_url" for each in messages for part in each.parts)
+    return characters // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_IMAGE * images
 
 
 class GrowingReply:

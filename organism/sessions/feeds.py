@@ -27,7 +27,11 @@ class _Follower:
         self.news = asyncio.Event()
         self.polled_s = now_s
 
+    def has_unacknowledged(self, cursor: int) -> bool:
+        return self.unacknowledged is not None and cursor < self.unacknowledged.cursor
+
     def next_batch(self) -> FeedBatch:
+        self.unacknowledged = None
         if not (self.frames or self.statuses or self.lost):
             return FeedBatch(self.cursor, [], [], [])
         self.cursor += 1
@@ -84,16 +88,16 @@ class Feeds:
             return FeedBatch(0, [], [], [])
         follower = self._follower(name)
         follower.polled_s = asyncio.get_running_loop().time()
-        if follower.unacknowledged is not None and cursor < follower.unacknowledged.cursor:
-            return follower.unacknowledged
-        follower.unacknowledged = None
-        if not follower.news.is_set():
+        if not follower.has_unacknowledged(cursor) and not follower.news.is_set():
             try:
                 async with asyncio.timeout(timeout_s):
                     await follower.news.wait()
             except TimeoutError:
                 pass
             follower.polled_s = asyncio.get_running_loop().time()
+        if follower.has_unacknowledged(cursor):  # its answer was lost, or another poll of this follower got it
+            assert follower.unacknowledged is not None
+            return follower.unacknowledged
         follower.news.clear()
         return follower.next_batch()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -30,9 +31,9 @@ class History:
     def add(self, event: AnyEvent) -> None:
         """Takes up what concerns the model; all else is ignored."""
         if isinstance(event, UserMessage):
-            self._turns.append([ChatMessage("user", text_of(event.content))])
+            self._turns.append([_users(event.content)])
         elif isinstance(event, EnvironmentInput):
-            self._append(ChatMessage("user", text_of(event.content)))
+            self._append(_users(event.content))
         elif isinstance(event, AssistantMessage):
             calls = tuple(ToolCall(each.id, each.name, each.arguments) for each in event.tool_calls or ())
             if event.content or calls:
@@ -66,13 +67,21 @@ class History:
 
 def _answered(turn: list[ChatMessage]) -> Iterable[ChatMessage]:
     """The turn with a result for each call, right behind the message that made it, as the protocol demands."""
-    results = {message.tool_call_id: message for message in turn if message.role == "tool"}
-    for message in turn:
+    for index, message in enumerate(turn):
         if message.role == "tool":
             continue
         yield message
-        for call in message.tool_calls:
-            yield results.get(call.id) or ChatMessage("tool", INTERRUPTED, tool_call_id=call.id)
+        if message.tool_calls:
+            # Only those that come before the model speaks again: some endpoints use the same ids in every reply.
+            behind = itertools.takewhile(lambda each: each.role == "tool", turn[index + 1 :])
+            results = {each.tool_call_id: each for each in behind}
+            for call in message.tool_calls:
+                yield results.get(call.id) or ChatMessage("tool", INTERRUPTED, tool_call_id=call.id)
+
+
+def _users(content: Content) -> ChatMessage:
+    parts = () if isinstance(content, str) else tuple(content)
+    return ChatMessage("user", text_of(content), parts=parts)
 
 
 def text_of(content: Content) -> str:

@@ -38,5 +38,7 @@ def _check_parts(parts: object) -> None:
                 image = part.get("image_url")
                 if not isinstance(image, dict) or not isinstance(image.get("url"), str):
                     raise InvalidQuery(f"{field}.image_url.url", "is no text")
+                if not image["url"].startswith(("https://", "http://", "data:image/")):
+                    raise InvalidQuery(f"{field}.image_url.url", "is neither an http(s) nor a data:image/ URL")
             case _:
                 raise InvalidQuery(f"{field}.type", "is neither 'text' nor 'image_url'")
