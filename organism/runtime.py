@@ -95,8 +95,8 @@ class Runtime:
         """Starts to work; see Roster.open."""
         self._tasks.spawn(self.pump.run(), "pump")
         self._tasks.spawn(self.pump.states.run(), "agent states")
-        await self._roster.open(totals, plans=plans)
         await self.sessions.open(self._roster.active, resume=plans is not None)
+        await self._roster.open(totals, plans=plans)
 
     async def close(self) -> None:
         """Ends the cells at once and closes the storage; what was not done is done after the next start."""

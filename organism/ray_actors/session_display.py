@@ -1,22 +1,18 @@
-"""How the process of a single session's cell is shown once it knows its session.
+"""How the log of a single session's cell tells whose it is.
 
-Ray fixes an actor's name when it is created. A new session gets the id that a warm cell is named for; one that is
-brought back takes a warm cell with another name, so the process says whose it is in its title and in its log.
+Ray fixes an actor's name, and so its row in the dashboard, when it is created. A new session gets the id that a warm
+cell is named for; one that is brought back takes a warm cell with another name, and only its log can say so.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-import ray._raylet
-
-_raylet: Any = ray._raylet  # Ray sets its own titles with it; its type hints do not tell
+ACTOR_NAME = ":actor_name:"
+"""A line that begins so is not shown by Ray's log readers: what follows is put before each line from then on."""
 
 
 def show_session(session_id: str) -> None:
-    """In `ps`, `top` and the dashboard's list of processes, and before each line that the process logs from now on."""
-    name = f"session:{session_id}"
-    _raylet.setproctitle(f"ray::{name}")
+    """From now on the process logs in the session's name."""
     for stream in (sys.stdout, sys.stderr):
-        print(f":actor_name:{name}", file=stream, flush=True)  # a line that Ray's log readers take as the prefix
+        print(f"{ACTOR_NAME}session:{session_id}", file=stream, flush=True)
