@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from organism.config import Listener, OrganismConfig
+from organism.config import Listener, OrganismConfig, SessionsSection
 from organism.masking import mask_text
+from organism.sessions.tools.names import BUILT_IN, is_mcp, is_python_function, mcp_name
 
 Location = tuple[int | str, ...]
 
@@ -28,6 +29,12 @@ def breaches(config: OrganismConfig) -> Iterator[Breach]:
     yield from _unknown_models(config)
     yield from _repeated_backends(config)
     yield from _keys_instead_of_names(config)
+    yield from _repeated_in_sessions(config.sessions)
+    yield from _unknown_tools(config.sessions)
+    yield from _tools_not_configured(config.sessions)
+    yield from _unreachable_agents(config)
+    yield from _mcp_servers_of_no_kind(config.sessions)
+    yield from _values_instead_of_variables(config.sessions)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
@@ -79,10 +86,14 @@ def _unknown_models(config: OrganismConfig) -> Iterator[Breach]:
     if not backends or not all(each.models for each in backends):
         return  # without backends nothing can be asked yet, and a backend without `models` may serve any
     models = {model for each in backends for model in each.models}
-    for index, listener in enumerate(config.listeners):
-        if listener.model is not None and listener.model not in models:
-            remedy = did_you_mean(listener.model, models, f"The backends serve: {listed(models)}")
-            yield Breach(("listeners", index, "model"), f"no backend serves the model {listener.model!r}", remedy)
+    asked: list[tuple[Location, str | None]] = [
+        *((("listeners", index, "model"), each.model) for index, each in enumerate(config.listeners)),
+        *((("sessions", "agents", index, "model"), each.model) for index, each in enumerate(config.sessions.agents)),
+    ]
+    for location, model in asked:
+        if model is not None and model not in models:
+            remedy = did_you_mean(model, models, f"The backends serve: {listed(models)}")
+            yield Breach(location, f"no backend serves the model {model!r}", remedy)
 
 
 def _repeated_backends(config: OrganismConfig) -> Iterator[Breach]:
@@ -99,6 +110,86 @@ def _repeated_backends(config: OrganismConfig) -> Iterator[Breach]:
 def _keys_instead_of_names(config: OrganismConfig) -> Iterator[Breach]:
     for index, backend in enumerate(config.llm.backends):
         name = backend.api_key_env
-        if name is not None and (not name.isidentifier() or mask_text(name) != name):
+        if name is not None and not is_variable_name(name):
             remedy = "Put the key into .env (XAI_API_KEY=…) and write the variable's name here (XAI_API_KEY)"
             yield Breach(("llm", "backends", index, "api_key_env"), "is no name of an environment variable", remedy)
+
+
+def _repeated_in_sessions(sessions: SessionsSection) -> Iterator[Breach]:
+    for key, named in (("agents", sessions.agents), ("mcp_servers", sessions.mcp_servers)):
+        first: dict[str, int] = {}
+        for index, each in enumerate(named):
+            if each.name in first:
+                problem = f"{each.name!r} is the name of sessions.{key}.{first[each.name]} already"
+                yield Breach(("sessions", key, index, "name"), problem, "Give each a name of its own")
+            first.setdefault(each.name, index)
+
+
+def _named_tools(sessions: SessionsSection) -> Iterator[tuple[Location, str]]:
+    for index, agent in enumerate(sessions.agents):
+        for position, name in enumerate(agent.tools):
+            yield ("sessions", "agents", index, "tools", position), name
+
+
+def _unknown_tools(sessions: SessionsSection) -> Iterator[Breach]:
+    servers = {each.name for each in sessions.mcp_servers}
+    known = {*BUILT_IN, *(f"mcp.{each}" for each in servers)}
+    for location, name in _named_tools(sessions):
+        if is_mcp(name) and mcp_name(name, servers) is None:
+            remedy = did_you_mean(name, known, f"sessions.mcp_servers has: {listed(servers) or 'none'}")
+            yield Breach(location, f"{name!r} leads to no MCP server", remedy)
+        elif is_python_function(name) and not all(part.isidentifier() for part in name.split(".")):
+            yield Breach(location, f"{name!r} is no dotted path", "Write module.function, as in tools.weather")
+        elif not is_mcp(name) and not is_python_function(name) and name not in known:
+            otherwise = f"There are: {listed(known)}; a function of yours is written module.function"
+            yield Breach(location, f"there is no tool {name!r}", did_you_mean(name, known, otherwise))
+
+
+def _tools_not_configured(sessions: SessionsSection) -> Iterator[Breach]:
+    tools = sessions.tools
+    lacking = {
+        "run_command": () if tools.run_command.allow else ("allow", "programs, such as [git, ls]"),
+        "fetch_url": () if tools.fetch_url.allow_hosts else ("allow_hosts", "host names, such as ['*.example.org']"),
+    }
+    for location, name in _named_tools(sessions):
+        if missing := lacking.get(name):
+            field, example = missing
+            problem = f"{name} is off, as sessions.tools.{name}.{field} is empty"
+            yield Breach(location, problem, f"List there the {example} that it may use, or leave the tool out")
+
+
+def _unreachable_agents(config: OrganismConfig) -> Iterator[Breach]:
+    names = {each.name for each in config.listeners}
+    for index, name in enumerate(config.sessions.tools.send_to_agent.agents):
+        if name not in names:
+            remedy = did_you_mean(name, names, f"The listeners are: {listed(names) or 'none'}")
+            location = ("sessions", "tools", "send_to_agent", "agents", index)
+            yield Breach(location, f"no listener is named {name!r}", remedy)
+
+
+def _mcp_servers_of_no_kind(sessions: SessionsSection) -> Iterator[Breach]:
+    for index, server in enumerate(sessions.mcp_servers):
+        location = ("sessions", "mcp_servers", index)
+        if bool(server.command) == (server.url is not None):
+            problem = "has both command and url" if server.command else "has neither command nor url"
+            yield Breach(location, problem, "Write `command: [program, argument]`, or `url: https://…`")
+        if server.url is not None and not server.url.startswith(("http://", "https://")):
+            yield Breach((*location, "url"), "is no URL of http or https", "Write it whole: https://host/mcp")
+
+
+def _values_instead_of_variables(sessions: SessionsSection) -> Iterator[Breach]:
+    for index, server in enumerate(sessions.mcp_servers):
+        named: list[tuple[Location, str]] = [
+            *((("env", position), name) for position, name in enumerate(server.env)),
+            *((("headers_env", header), name) for header, name in server.headers_env.items()),
+        ]
+        for location, name in named:
+            if not is_variable_name(name):
+                remedy = "Put the value into .env (NAME=…) and write the variable's name here (NAME)"
+                problem = "is no name of an environment variable"
+                yield Breach(("sessions", "mcp_servers", index, *location), problem, remedy)
+
+
+def is_variable_name(text: str) -> bool:
+    """Whether it can name an environment variable, and is not a key that was written in its place."""
+    return text.isidentifier() and mask_text(text) == text

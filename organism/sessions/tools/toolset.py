@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +37,13 @@ async def open_toolset(
         HandlerNotLoaded: a function of the author's, or a payload class of a listener, cannot be imported.
     """
     named = {name for agent in spec.sessions.offered for name in agent.tools}
-    tools = _built_in(spec, folder, link, search_library, named)
+    environ = {**spec.environ, **os.environ}
+    tools = _built_in(spec, folder, link, search_library, named, environ)
     for name in filter(is_python_function, named):
         tools[name] = load_function(name, folder)
     max_bytes = spec.sessions.tools.max_result_bytes
     bounded: dict[str, SessionTool] = {name: BoundedTool(tool, max_bytes) for name, tool in tools.items()}
-    servers = {each.name: McpConnection(each, spec.environ, folder) for each in spec.sessions.mcp_servers}
+    servers = {each.name: McpConnection(each, environ, folder) for each in spec.sessions.mcp_servers}
     return CellToolset(bounded, servers, max_bytes)
 
 
@@ -86,7 +88,12 @@ class _Renamed:
 
 
 def _built_in(
-    spec: SessionCellSpec, folder: Path, link: SessionLink, search_library: LibrarySearch | None, named: set[str]
+    spec: SessionCellSpec,
+    folder: Path,
+    link: SessionLink,
+    search_library: LibrarySearch | None,
+    named: set[str],
+    environ: Mapping[str, str],
 ) -> dict[str, SessionTool]:
     """By name; what is not configured, or not handed in, is not there."""
     section = spec.sessions.tools
@@ -98,7 +105,7 @@ def _built_in(
         "search_files": SearchFiles(section.max_file_bytes),
     }
     if section.run_command.allow:
-        tools["run_command"] = RunCommand(section.run_command, spec.environ.get("PATH", DEFAULT_PATH))
+        tools["run_command"] = RunCommand(section.run_command, environ.get("PATH", DEFAULT_PATH))
     if section.fetch_url.allow_hosts:
         tools["fetch_url"] = FetchUrl(section.fetch_url)
     if "send_to_agent" in named:
