@@ -34,6 +34,7 @@ from serve_app.routes import (
     threads,
 )
 from serve_app.session_models import SCHEMAS as SESSION_SCHEMAS
+from serve_app.socketio.server import SocketIO, socketio_of_app
 
 BASE_PATH = "/api/v1"
 SESSION_PATHS = ("/api", BASE_PATH)
@@ -92,6 +93,7 @@ def build_app(connect: OrganismRef | Connect, open_sessions: OpenSessions | None
         app.include_router(module.router, prefix=BASE_PATH)
     app.include_router(health.router)
     app.include_router(websocket.router)
+    app.mount("/socket.io", socketio_of_app)
     app.openapi = _openapi(app)  # FastAPI's documented way to extend the document
     return app
 
@@ -112,6 +114,7 @@ def _lifespan(connect: OrganismRef | Connect, open_sessions: OpenSessions | None
             inlet = await stack.enter_async_context(Inlet(ref))
             service = await stack.enter_async_context(open_sessions()) if open_sessions else None
             app.state.replica = Replica(ref, live, hub, classes, feed, inlet, OpenStreams(), service)
+            app.state.socket_io = await stack.enter_async_context(SocketIO(app.state.replica))
             await feed.wait_synced(FIRST_SNAPSHOT_S)
             yield
 
