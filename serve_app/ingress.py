@@ -159,7 +159,7 @@ def _application(
             raise RuntimeError("the API cannot run with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=1; unset it")
         log_to_launcher()
         calm_garbage_collector()
-        app = build_app(connect)
+        app = build_app(connect, lambda: ray_actors.connect_sessions(namespace))
         configure_server(app, place.prefix, max_body_bytes)
         return app
 
