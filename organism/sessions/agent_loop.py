@@ -7,14 +7,20 @@ listens. It knows nothing of storing, of cells, or of who follows.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, get_args
 
-from jsonschema.validators import validator_for
+import orjson
+from jsonschema.protocols import Validator
+from jsonschema.validators import Draft202012Validator, validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from organism.config import SessionAgent
 from organism.errors import OrganismError
@@ -48,6 +54,8 @@ from organism.sessions.events import (
 )
 from organism.sessions.tools.base import SessionTool, ToolContext, ToolFailed
 
+logger = logging.getLogger(__name__)
+
 KNOWN_REASONS = frozenset(get_args(FinishReason))
 MAX_ERROR_CHARACTERS = 2000
 TOOL_GRACE_S = 5.0
@@ -77,6 +85,11 @@ class Voice(Protocol):
     @property
     def session_tokens(self) -> int:
         """Of all runs of the session, this one too."""
+        ...
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether a cancellation means that something went wrong, and is no abort."""
         ...
 
 
@@ -122,6 +135,7 @@ class AgentLoop:
         self._specs = [tool.spec for tool in tools.values()]
         self._context = context
         self._max_bytes = max_bytes
+        self._limit: asyncio.Timeout | None = None
 
     async def run(self) -> None:
         """Ends when the agent is done or has reached max_iterations.
@@ -130,7 +144,7 @@ class AgentLoop:
             ModelError, RunTimeout: told as a system event already; partial text is kept.
             asyncio.CancelledError: partial text is kept, tools have ended.
         """
-        limit = asyncio.timeout(self._agent.timeout_s)
+        limit = self._limit = asyncio.timeout(self._agent.timeout_s)
         try:
             async with limit:
                 await self._iterate()
@@ -180,7 +194,8 @@ class AgentLoop:
                     self._take(turn, event)
             raise ModelProtocolError("model", "the stream ended without a final message")
         except asyncio.CancelledError:
-            self._keep_partial(turn, "abort")
+            is_late = self._limit is not None and self._limit.expired()
+            self._keep_partial(turn, "error" if is_late or self._voice.is_failing else "abort")
             raise
         except ModelError:
             self._keep_partial(turn, "error")
@@ -230,11 +245,13 @@ class AgentLoop:
             self._say_call(turn, call_id, name, "", is_complete=True)
 
     def _end_thinking(self, turn: _Turn) -> None:
+        message_id = turn.message_id
+        if self._voice.is_heard:
+            self._voice.say(AssistantStreamingThinkingMessage(content="", is_complete=True, message_id=message_id))
         duration_ms = _ms(time.perf_counter() - (turn.thinking_s or turn.started_s))
+        content = "".join(turn.thinking)
         self._voice.say(
-            AssistantThinkingMessage(
-                content="".join(turn.thinking), message_id=turn.message_id, thinking_duration_ms=duration_ms
-            )
+            AssistantThinkingMessage(content=content, message_id=message_id, thinking_duration_ms=duration_ms)
         )
         turn.thinking.clear()
 
@@ -371,12 +388,23 @@ def _parsed(arguments: str) -> Any:
         return arguments
 
 
+@functools.lru_cache(maxsize=1000)
+def _validator(schema: bytes) -> Validator:
+    """Made once for each schema, given as JSON. Nothing is fetched for it: a schema may come from anywhere."""
+    parsed = orjson.loads(schema)
+    return validator_for(parsed, default=Draft202012Validator)(parsed, registry=Registry())
+
+
 def _validate(arguments: dict[str, Any], schema: dict[str, Any]) -> None:
-    validator = validator_for(schema)(schema)
-    problems = [
-        f"{'.'.join(str(part) for part in each.absolute_path) or 'arguments'}: {each.message}"
-        for each in validator.iter_errors(arguments)
-    ]
+    validator = _validator(orjson.dumps(schema))
+    try:
+        problems = [
+            f"{'.'.join(str(part) for part in each.absolute_path) or 'arguments'}: {each.message}"
+            for each in validator.iter_errors(arguments)
+        ]
+    except Unresolvable as error:
+        logger.warning("arguments of a tool are not validated, its schema refers to %s, which is not in it", error)
+        return
     if problems:
         raise ToolFailed("the arguments do not fit the tool's schema: " + "; ".join(problems[:10]))
 

@@ -33,6 +33,9 @@ class Recorder:
         self._link = link
         self._dirty: dict[Recorded, None] = {}
         self._news = asyncio.Event()
+        self._failed: dict[Recorded, None] = {}
+        self._retry_s = FIRST_RETRY_S
+        self._retry: asyncio.TimerHandle | None = None
 
     def add(self, session: Recorded) -> None:
         """It has something to store."""
@@ -40,7 +43,7 @@ class Recorder:
         self._news.set()
 
     async def run(self) -> None:
-        retry_s = FIRST_RETRY_S
+        """Until cancelled. What the storage refuses for now is tried again after a while, and when others succeed."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -49,13 +52,21 @@ class Recorder:
             if not waiting:
                 continue
             again = self._settle(waiting, await self._append([append for _, append in waiting]))
-            if not again:
-                retry_s = FIRST_RETRY_S
-                continue
-            await asyncio.sleep(retry_s)
-            retry_s = min(2 * retry_s, MAX_RETRY_S)
-            for session in again:
-                self.add(session)
+            if len(again) < len(waiting):
+                self._retry_s = FIRST_RETRY_S
+                self._try_again()
+            self._failed.update(dict.fromkeys(again))
+            if self._failed and self._retry is None:
+                self._retry = asyncio.get_running_loop().call_later(self._retry_s, self._try_again)
+                self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+
+    def _try_again(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        failed, self._failed = self._failed, {}
+        for session in failed:
+            self.add(session)
 
     async def _append(self, appends: list[Append]) -> list[OrganismError | None]:
         try:

@@ -10,7 +10,8 @@ import asyncio
 import functools
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 from organism.config import SessionAgent, SessionsSection
@@ -39,7 +40,7 @@ from organism.sessions.records import SessionChanges, SessionRecord
 from organism.sessions.references import expand
 from organism.sessions.run import Run
 from organism.sessions.tools.base import SessionTool, ToolContext
-from organism.sessions.wire import Append, Loaded, Query, SessionStatus
+from organism.sessions.wire import Append, Loaded, Query, SessionNotHere, SessionStatus
 from organism.sessions.workspace import Workspace
 from organism.tasks import Tasks
 
@@ -53,7 +54,7 @@ class Means(NamedTuple):
     """What a run works with."""
 
     agent: SessionAgent
-    provider: Provider
+    open_provider: Callable[[], Awaitable[Provider]]
     provider_name: str | None
     model: str | None
     tools: dict[str, SessionTool]
@@ -142,17 +143,22 @@ class Session:
     async def change(self, changes: SessionChanges) -> SessionRecord:
         """Returns when it is stored. Raises StorageUnavailable."""
         update = {key: value for key, value in changes._asdict().items() if value is not None}
+        before = {key: getattr(self.record, key) for key in update}
         self.record = self.record.model_copy(update=update | {"updated_at": now_ms()})
-        await self._saved()
+        try:
+            await self._saved()
+        except OrganismError:
+            self.record = self.record.model_copy(update=before)
+            raise
         return self.record
 
     def leave(self, error: OrganismError) -> None:
         """The session is this cell's no more: nothing is stored from now on, followers are told."""
         self.has_left = True
-        if self.run is not None:
-            self.run.lose(error)
-        for run in self._endings:
-            run.lose(error)
+        for run in [*self._endings, *([] if self.run is None else [self.run])]:
+            # Whoever is told "not here" asks again elsewhere: what has begun must not be done twice.
+            is_cut_off = run.is_stored and isinstance(error, SessionNotHere)
+            run.lose(RunInterrupted(self.id) if is_cut_off else error)
         self._settle_changes(error)
         self.run = None
         self._outbox.clear()
@@ -270,10 +276,20 @@ class Session:
         agent = self._means.agent
         return self._history.messages(agent.prompt, agent.context_tokens)
 
-    def stream(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> AsyncGenerator[StreamEvent]:
+    async def stream(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> AsyncGenerator[StreamEvent]:
         assert self._means is not None
-        provider, model, agent = self._means.provider, self._means.model, self._means.agent
-        return provider.stream(messages, tools, model=model, temperature=agent.temperature, max_tokens=agent.max_tokens)
+        model, agent = self._means.model, self._means.agent
+        provider = await self._means.open_provider()  # here, so that having no model is an error that the run tells
+        reply = provider.stream(
+            messages, tools, model=model, temperature=agent.temperature, max_tokens=agent.max_tokens
+        )
+        async with aclosing(reply) as events:
+            async for event in events:
+                yield event
+
+    @property
+    def is_failing(self) -> bool:
+        return self.run is not None and self.run.error is not None
 
     def say(self, event: AnyEvent) -> None:
         if self.has_left:
@@ -369,6 +385,8 @@ class Session:
         run = self.run
         if append.begins_run and run is not None and error.code == "server_exclusive":
             self._take_back(run, error)
+            if self._outbox:  # the end of an earlier run, which is not refused
+                self._recorder.add(self)
             return False
         logger.warning("session %s leaves its cell: %s", self.id, error)
         self.leave(error)

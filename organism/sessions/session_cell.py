@@ -82,7 +82,7 @@ class SessionCell:
             await self._toolset.close()
 
     def attach(self) -> SessionCellAttached:
-        held = {session.id: session.lease for session in self._sessions.values()}
+        held = {session.id: session.lease for session in self._sessions.values() if not session.has_left}
         return SessionCellAttached(self.spec.incarnation, self.spec.definition, held, os.getpid())
 
     # For API replicas
@@ -90,9 +90,9 @@ class SessionCell:
     async def begin(self, session_id: str, query: Query, follower: str | None = None) -> int:
         session = await self._session(session_id)
         means = await self._means(session)
-        run = session.begin(query, means)
         if follower is not None:
             self._feeds.follow(follower, session_id)
+        run = session.begin(query, means)
         return await asyncio.shield(run.begun)
 
     async def ask(self, session_id: str, query: Query) -> Answered:
@@ -177,7 +177,7 @@ class SessionCell:
         tools = await (await self._tools()).tools_of(agent.tools)
         return Means(
             agent,
-            await self._models.provider(choice),
+            lambda: self._models.provider(choice),
             choice.provider if choice is not None and choice.provider else None,
             self._model_name(session, choice),
             {tool.spec.name: tool for tool in tools},
