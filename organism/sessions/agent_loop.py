@@ -136,6 +136,7 @@ class AgentLoop:
         self._context = context
         self._max_bytes = max_bytes
         self._limit: asyncio.Timeout | None = None
+        self._has_given_up = False
 
     async def run(self) -> None:
         """Ends when the agent is done or has reached max_iterations.
@@ -303,6 +304,7 @@ class AgentLoop:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=TOOL_GRACE_S)
+            self._has_given_up = True  # what a tool says after this is nobody's business: another run may be on
             raise
         finally:
             for task, call in tasks.items():
@@ -335,7 +337,8 @@ class AgentLoop:
             content, error = None, "something that the tool awaited was cancelled"
         except Exception as failure:  # somebody else's code: whatever it raises, the model is told and the run goes on
             content, error = None, f"{type(failure).__name__}: {failure}"
-        self._say_result(call, content, started_s, error)
+        if not self._has_given_up:
+            self._say_result(call, content, started_s, error)
 
     async def _result(self, call: ToolCall) -> Any:
         tool = self._tools.get(call.name)

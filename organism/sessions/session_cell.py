@@ -15,6 +15,7 @@ from organism.sessions.feeds import Feeds
 from organism.sessions.models import Models
 from organism.sessions.recorder import Recorder
 from organism.sessions.records import ModelChoice, SessionChanges, SessionRecord
+from organism.sessions.run import Run
 from organism.sessions.session import Means, Session
 from organism.sessions.summary import summarize
 from organism.sessions.tools.base import Toolset
@@ -142,8 +143,11 @@ class SessionCell:
 
     async def retire(self) -> None:
         self._is_retired = True
-        for session in [each for each in self._sessions.values() if each.is_idle]:
-            await self._release(session)
+        for session in list(self._sessions.values()):
+            if session.run is not None:
+                self._tasks.spawn(self._release_after(session, session.run), f"retirement of {session.id}")
+            elif session.is_idle:
+                await self._release(session)
 
     async def ping(self) -> None:
         """Answers."""
@@ -204,6 +208,11 @@ class SessionCell:
         del self._sessions[session.id]
         session.leave(SessionNotHere(session.id))
         await self._link.release(session.id, session.lease)
+
+    async def _release_after(self, session: Session, run: Run) -> None:
+        await asyncio.wait([run.ended])
+        if session.is_idle and self._sessions.get(session.id) is session:
+            await self._release(session)
 
     async def _sweep(self) -> None:
         idle_timeout_s = self.spec.sessions.idle_timeout_s
