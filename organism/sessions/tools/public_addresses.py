@@ -11,6 +11,7 @@ Address = IPv4Address | IPv6Address
 
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CARRIES_IPV4 = tuple(
     ipaddress.ip_network(each)
@@ -68,7 +69,9 @@ def literal(host: str) -> Address | None:
 
 def is_public(address: Address) -> bool:
     """Whether it is somewhere in the internet, and in no way inside (private, loopback, link-local, shared, …)."""
-    if isinstance(address, IPv6Address) and any(address in network for network in _CARRIES_IPV4):
+    if isinstance(address, IPv6Address) and (
+        address not in _GLOBAL_UNICAST or any(address in network for network in _CARRIES_IPV4)
+    ):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
