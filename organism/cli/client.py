@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +12,7 @@ import httpx
 import orjson
 
 from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NothingAnswers, WrongUse
+from organism.client.address import is_address, may_use_proxy
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RUN_FILE = Path(".organism") / "run.json"
@@ -46,26 +46,9 @@ def find_url(url: str | None) -> str:
     if url is None:
         run_file = read_run_file(Path.cwd())
         return run_file.url if run_file else DEFAULT_URL
-    if not _is_address(url):
+    if not is_address(url):
         raise WrongUse(f"{url!r} is no address; give it as http://host:port")
     return url.rstrip("/")
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        return False
-    return parsed.scheme in ("http", "https") and bool(parsed.host)
-
-
-def may_use_proxy(url: str) -> bool:
-    """Whether HTTP_PROXY and its like hold for this address: not on this machine, which no proxy can reach."""
-    host = httpx.URL(url).host
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
 
 
 class RefusedByApi(CliFailure):

@@ -1,0 +1,139 @@
+"""Every error of the client, one tree:
+
+ClientError
+├── ApiError               the server refused, or failed
+│   ├── BadRequest         400, 413, 415: a field is missing or malformed; the text names it
+│   ├── SessionNotFound    404
+│   ├── Busy               409: a run is under way in this session, or elsewhere on an exclusive server
+│   ├── LimitReached       429: `retry_after_s`
+│   ├── ModelFailed        502: the text says which model and why
+│   └── Unavailable        503: storage or organism cannot be used at present
+├── Unreachable            nothing answers at the address
+├── TimedOut               no answer in time
+├── ConnectionLost         the connection broke, and could not be made again in time
+└── UnexpectedAnswer       this is not the API of an organism
+
+Each takes exactly the arguments it passes on to `super().__init__`, so that it survives pickling.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ClientError(Exception):
+    """Base of all errors raised by organism.client."""
+
+
+class ApiError(ClientError):
+    """The server answered with an error status; `code` is stable, `text` says what happened and what to do.
+
+    retry_after_s: how long the server asks to wait, None where it does not say. running_session_id: what an exclusive
+    server is busy with.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        text: str,
+        details: Any = None,
+        retry_after_s: float | None = None,
+        running_session_id: str | None = None,
+    ) -> None:
+        super().__init__(status, code, text, details, retry_after_s, running_session_id)
+        self.status = status
+        self.code = code
+        self.text = text
+        self.details = details
+        self.retry_after_s = retry_after_s
+        self.running_session_id = running_session_id
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class BadRequest(ApiError):
+    """A field is missing, malformed or too large."""
+
+
+class SessionNotFound(ApiError):
+    """There is no session with this id."""
+
+
+class Busy(ApiError):
+    """Another run has to end first, or to be aborted."""
+
+
+class LimitReached(ApiError):
+    """Too much at present; the same request may be taken after `retry_after_s`."""
+
+
+class ModelFailed(ApiError):
+    """The model provider failed."""
+
+
+class Unavailable(ApiError):
+    """Storage or organism cannot be used at present."""
+
+
+KIND_OF_STATUS: dict[int, type[ApiError]] = {
+    400: BadRequest,
+    404: SessionNotFound,
+    409: Busy,
+    413: BadRequest,
+    415: BadRequest,
+    422: BadRequest,
+    429: LimitReached,
+    502: ModelFailed,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+class Unreachable(ClientError):
+    """Nothing listens at this address; nothing was sent."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"nothing answers at {self.url} ({self.reason}); start it with `organism up`"
+
+
+class TimedOut(ClientError):
+    """The server did not answer in time; it may have done what it was asked."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        super().__init__(url, timeout_s)
+        self.url = url
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"{self.url} did not answer within {self.timeout_s:g} s"
+
+
+class ConnectionLost(ClientError):
+    """The connection broke before the answer was complete; the server may have done what it was asked."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the connection to {self.url} broke ({self.reason}); a run that was begun goes on there"
+
+
+class UnexpectedAnswer(ClientError):
+    """What answers does not speak the API of an organism."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(url, problem)
+        self.url = url
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.url} does not speak the session API of an organism ({self.problem}); check the address"

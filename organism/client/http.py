@@ -1,0 +1,157 @@
+"""HTTP below the client: one request, one stream of events, and every failure as one of client/errors.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+import orjson
+
+from organism.client.address import is_address, may_use_proxy
+from organism.client.errors import (
+    KIND_OF_STATUS,
+    ApiError,
+    ConnectionLost,
+    TimedOut,
+    UnexpectedAnswer,
+    Unreachable,
+)
+from organism.client.events import Event, read_event
+from organism.client.sse import SseReader
+
+_CONNECT_TIMEOUT_S = 10.0
+_MAX_SHOWN = 300  # characters of an answer that is none of ours
+
+Batches = AsyncGenerator[list[Event]]
+"""What each piece of a stream completes; an empty list is a sign of life."""
+
+
+class Http:
+    """The connections to one organism.
+
+    timeout_s: of a request that does not wait for a run. idle_timeout_s: without a sign of life, also no heartbeat, a
+    stream counts as broken.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_s: float, idle_timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> None:
+        if not is_address(url):
+            raise ValueError(f"{url!r} is no address; give it as http://host:port")
+        self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._idle_timeout_s = idle_timeout_s
+        self._http = httpx.AsyncClient(
+            base_url=f"{self.url}/api/v1/",
+            headers=dict(headers or {}),
+            trust_env=may_use_proxy(self.url),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def get(self, path: str, **params: object) -> dict[str, Any]:
+        """Asks once more where the connection broke: it changes nothing, and idle connections may be closed."""
+        given = {name: value for name, value in params.items() if value is not None}
+        try:
+            return await self._call("GET", path, self._timeout_s, params=given)
+        except ConnectionLost:
+            return await self._call("GET", path, self._timeout_s, params=given)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._call("POST", path, self._timeout_s, json=_given(body))
+
+    async def post_and_wait(self, path: str, body: Mapping[str, Any], timeout_s: float | None) -> dict[str, Any]:
+        """As `post`, for what takes as long as a run does; None waits for ever."""
+        return await self._call("POST", path, timeout_s, json=_given(body))
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[Batches]:
+        """Events of a stream. Entering raises where the server refuses; reading raises where the connection breaks."""
+        timeout = httpx.Timeout(self._idle_timeout_s, connect=_CONNECT_TIMEOUT_S)
+        json = None if body is None else _given(body)
+        with self._client_errors(self._idle_timeout_s):
+            request = self._http.build_request(method, path, params=params, json=json, timeout=timeout)
+            response = await self._http.send(request, stream=True)
+        try:
+            await self._check_stream(response)
+            async with aclosing(self._batches(response)) as batches:
+                yield batches
+        finally:
+            await response.aclose()
+
+    async def _check_stream(self, response: httpx.Response) -> None:
+        is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+        if response.is_success and is_stream:
+            return
+        with self._client_errors(self._idle_timeout_s):
+            await response.aread()
+        raise UnexpectedAnswer(self.url, _shown(response)) if response.is_success else error_of(response)
+
+    async def _batches(self, response: httpx.Response) -> Batches:
+        reader = SseReader()
+        with self._client_errors(self._idle_timeout_s):
+            async for chunk in response.aiter_bytes():
+                events = map(read_event, reader.feed(chunk))
+                yield [event for event in events if event is not None]
+
+    async def _call(self, method: str, path: str, timeout_s: float | None, **options: Any) -> dict[str, Any]:
+        timeout = httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S)
+        with self._client_errors(timeout_s or 0.0):
+            response = await self._http.request(method, path, timeout=timeout, **options)
+        if not response.is_success:
+            raise error_of(response)
+        try:
+            answer = orjson.loads(response.content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise UnexpectedAnswer(self.url, _shown(response))
+        return answer
+
+    @contextmanager
+    def _client_errors(self, timeout_s: float) -> Iterator[None]:
+        """Turns the errors of httpx into ours, at the one place that knows it."""
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Unreachable(self.url, str(error) or type(error).__name__) from error
+        except httpx.TimeoutException as error:
+            raise TimedOut(self.url, timeout_s) from error
+        except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
+            raise ConnectionLost(self.url, str(error) or type(error).__name__) from error
+
+
+def error_of(response: httpx.Response) -> ApiError:
+    """The failure that the server tells; one of a proxy before it has its text as it is."""
+    kind = KIND_OF_STATUS.get(response.status_code, ApiError)
+    try:
+        told = orjson.loads(response.content)
+        error, code, details = told["error"], told.get("code", "http"), told.get("details")
+        running_session_id = told.get("runningSessionId")
+        if isinstance(error, dict):  # the shape of the routes that are none of a session's
+            error, code, details = error["message"], error["code"], error.get("details")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        error, code, details, running_session_id = _shown(response), "http", None, None
+    return kind(response.status_code, str(code), str(error), details, _retry_after_s(response), running_session_id)
+
+
+def _shown(response: httpx.Response) -> str:
+    request = response.request
+    said = response.text.strip()[:_MAX_SHOWN] or response.reason_phrase
+    return f"{request.method} {request.url.path} answered {response.status_code}: {said}"
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Only in seconds: the form with a date is not used by organisms."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdecimal() else None
+
+
+def _given(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}
