@@ -40,7 +40,7 @@ class ToolCall:
 class ChatMessage:
     """One message to a model. `tool_calls` only from the assistant; `tool_call_id` only with role tool.
 
-    parts: content parts as OpenAI has them (`text`, `image_url`), for endpoints that take them; `content` is their text.
+    parts: content parts as OpenAI has them (`text`, `image_url`), sent instead of `content`, which is their text.
     """
 
     role: Role

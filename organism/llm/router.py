@@ -93,14 +93,15 @@ class Router:
         model: str | None = None,
         temperature: float | None = None,
         max_tokens: int | None = None,
+        backend: str | None = None,
     ) -> AsyncGenerator[StreamEvent]:
-        """See Provider.stream.
+        """See Provider.stream. `backend` names the only one that may be asked.
 
         Raises:
             NoModelConfigured, ModelNotFound: nobody to ask.
             ModelError: of the only backend; NoBackendAnswered when there were several.
         """
-        lanes = self._lanes_with(model)
+        lanes = self._lanes_with(model, backend)
         tokens = estimate_tokens(messages, tools, max_tokens)
         failures: dict[str, ModelError] = {}
         for round_number in range(self._config.retries + 1):
@@ -129,12 +130,13 @@ class Router:
         for lane in self._lanes:
             await lane.provider.aclose()
 
-    def _lanes_with(self, model: str | None) -> list[Lane]:
+    def _lanes_with(self, model: str | None, backend: str | None) -> list[Lane]:
         if not self._lanes:
             raise NoModelConfigured
-        lanes = [lane for lane in self._lanes if lane.accepts(model)]
+        named = [lane for lane in self._lanes if backend is None or lane.name == backend]
+        lanes = [lane for lane in named if lane.accepts(model)]
         if not lanes:
-            raise ModelNotFound(model, self.models)
+            raise ModelNotFound(model if backend is None else f"{backend}: {model}", self.models)
         return lanes
 
     def _in_order(self, lanes: list[Lane], tokens: int) -> list[Lane]:

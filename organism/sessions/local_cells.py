@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from organism.sessions.records import ModelChoice, SessionChanges, SessionRecord
@@ -115,8 +115,11 @@ class LocalSessionCell:
             self._closing = asyncio.create_task(self._cell.close(), name=f"{self.name}: close")
         await asyncio.shield(self._closing)
 
-    async def _call(self, call: Awaitable[T]) -> T:
-        task = asyncio.ensure_future(call)
+    async def _call(self, call: Coroutine[Any, Any, T]) -> T:
+        if self.is_dead:
+            call.close()
+            raise CellDied(self.name, self._died.result())
+        task = asyncio.create_task(call)
         try:
             await asyncio.wait([task, self._died], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
