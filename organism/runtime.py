@@ -176,6 +176,7 @@ class Runtime:
         if self.pump.status == "running":
             self.pump.status = "stopping"
             self.pump.dispatcher.is_open = False
+            self.sessions.stop()
             self._tasks.spawn(self._drain(), "drain")
 
     async def wait_stopped(self) -> None:

@@ -112,9 +112,14 @@ class Directory:
         if used or "sessions" in active.config.model_fields_set:
             self._placing.begin(used)
 
+    def stop(self) -> None:
+        """Creates, places and begins nothing more."""
+        self._placing.is_stopping = True
+        self.desk.is_stopping = True
+
     async def drain(self, timeout_s: float) -> None:
         """Begins no more runs, and waits until none is left, at most so long; then ends the cells."""
-        self._stop()
+        self.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._seats.running:  # noqa: ASYNC110 - once in a life
@@ -123,7 +128,7 @@ class Directory:
 
     async def close(self) -> None:
         """Ends the cells at once and closes the storage; runs that were under way are ended at the next start."""
-        self._stop()
+        self.stop()
         await self._placing.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -244,10 +249,6 @@ class Directory:
         self._starter = starter
         self._placing.use(starter)
         self.desk.is_exclusive = starter.active.config.sessions.exclusive
-
-    def _stop(self) -> None:
-        self._placing.is_stopping = True
-        self.desk.is_stopping = True
 
     def _check_open(self) -> None:
         if self._placing.is_stopping:
