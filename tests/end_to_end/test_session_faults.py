@@ -1,0 +1,253 @@
+"""Kill -9 below a running `organism up` while sessions stream; what their clients see, and what is stored then."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.end_to_end.up import Up
+from tests.fake_llm import FakeLlm, Reply
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+WORDS = " ".join(f"w{number}" for number in range(60))
+SLOW = Reply(text=WORDS, chunk_delay_s=0.05)  # three seconds
+WITHIN_S = 40.0
+SETTINGS = {"isolation": "shared", "shared_cells": 1}
+
+
+def organism_yaml(llm: FakeLlm, settings: dict[str, Any]) -> str:
+    """YAML takes JSON."""
+    backend = {"provider": "openai", "base_url": llm.base_url, "models": ["fake"]}
+    sections = {"organism": {"name": "talk"}, "llm": {"backends": [backend], "retries": 0}, "sessions": settings}
+    return json.dumps(sections)
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[FakeLlm]:
+    async with FakeLlm(Reply(text="Hello there.")) as llm:
+        yield llm
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    return SETTINGS
+
+
+@pytest.fixture
+def folder(tmp_path: Path, llm: FakeLlm, settings: dict[str, Any]) -> Path:
+    (tmp_path / "organism.yaml").write_text(organism_yaml(llm, settings))
+    return tmp_path
+
+
+@pytest.fixture
+def up(folder: Path) -> Iterator[Up]:
+    up = Up(folder, "--port", "0")
+    try:
+        yield up.wait_ready()
+    finally:
+        up.end()
+
+
+class Talk:
+    """One session, asked over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient, session_id: str) -> None:
+        self.http = http
+        self.id = session_id
+
+    async def post(self, path: str, **fields: Any) -> httpx.Response:
+        return await self.http.post(f"/api/v1/sessions/{path}", json={"sessionId": self.id, **fields})
+
+    async def stored(self) -> list[dict[str, Any]]:
+        answer = await self.http.get("/api/v1/sessions/events", params={"sessionId": self.id, "limit": 1000})
+        answer.raise_for_status()
+        return answer.json()["events"]
+
+    @asynccontextmanager
+    async def streaming(self, query: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        body = {"sessionId": self.id, "query": query}
+        async with self.http.stream("POST", "/api/v1/sessions/query/stream", json=body) as answer:
+            assert answer.status_code == 200
+            yield events_of(answer)
+
+    async def stream_and(self, query: str, harm: Callable[[], None]) -> None:
+        """Does harm in the middle of an answer, and reads on."""
+        async with self.streaming(query) as events:
+            for _ in range(12):
+                await anext(events)
+            harm()
+            async for _ in events:
+                pass
+
+    async def watch(self, found: list[dict[str, Any]]) -> None:
+        """Collects all stored events into `found`, through broken connections, as EventSource does; never ends."""
+        while True:
+            after = max((event["seq"] for event in found), default=0)
+            url = f"/api/v1/sessions/events/stream?sessionId={self.id}"
+            try:
+                async with self.http.stream("GET", url, headers={"last-event-id": str(after)}) as answer:
+                    if answer.status_code == 200:
+                        async for event in events_of(answer):
+                            found += [event] if "seq" in event else []
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def events_of(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in answer.aiter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: "))
+
+
+@asynccontextmanager
+async def talking(up: Up) -> AsyncIterator[Talk]:
+    async with httpx.AsyncClient(base_url=up.url, timeout=WITHIN_S, trust_env=False) as http:
+        answer = await http.post("/api/v1/sessions/create", json={})
+        assert answer.status_code == 201, answer.text
+        yield Talk(http, answer.json()["sessionId"])
+
+
+async def eventually(call: Any, what: str) -> Any:
+    """Waits until the async `call` returns something true."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            try:
+                if found := await call():
+                    return found
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.05)
+    raise AssertionError(what)
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def check_stored(events: list[dict[str, Any]]) -> None:
+    """Numbered without gaps, and every run has one end, before the next one begins."""
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    runs = [kind for kind in types(events) if kind in ("agent_run_start", "agent_run_end")]
+    assert runs == ["agent_run_start", "agent_run_end"] * (len(runs) // 2)
+
+
+async def test_a_killed_cell_ends_its_run_truthfully_and_the_session_is_usable_at_once(up, llm):
+    llm.script(SLOW)
+    async with talking(up) as talk:
+        seen: list[dict[str, Any]] = []
+        watching = asyncio.create_task(talk.watch(seen))
+        async with talk.streaming("a story") as events:
+            streamed = [await anext(events) for _ in range(12)]
+            up.kill("ray::SessionCell")
+            streamed += [event async for event in events]
+        assert (streamed[-1]["type"], streamed[-1]["status"]) == ("agent_run_end", "error")
+        answer = await talk.post("query", query="still there?")
+        assert (answer.status_code, answer.json()["result"]) == (200, "Hello there.")
+        stored = await talk.stored()
+        check_stored(stored)
+        told = [event["message"] for event in stored if event["type"] == "system"]
+        assert len(told) == 1
+        assert "killed or crashed" in told[0]
+        await eventually(_all_seen(seen, len(stored)), "the watcher has all")
+        watching.cancel()
+        assert seen == stored
+
+
+def kill_everything(up: Up) -> None:
+    up.process.kill()
+    up.kill()
+
+
+def _all_seen(seen: list[Any], count: int) -> Any:
+    async def all_seen() -> bool:
+        return len(seen) >= count
+
+    return all_seen
+
+
+async def test_a_run_goes_on_while_the_pump_is_killed(up, llm):
+    llm.script(SLOW)
+    async with talking(up) as talk:
+        async with talk.streaming("a story") as events:
+            streamed = [await anext(events) for _ in range(12)]
+            up.kill("ray::PumpActor")
+            streamed += [event async for event in events]
+        assert (streamed[-1]["type"], streamed[-1]["status"]) == ("agent_run_end", "idle")
+        text = "".join(event["content"] for event in streamed if event["type"] == "assistant_streaming_message")
+        assert text == WORDS
+        check_stored(await talk.stored())
+        assert (await talk.post("query", query="and now?")).status_code == 200
+
+
+async def test_a_watcher_resumes_when_its_replica_is_killed_and_the_run_goes_on(up, llm):
+    llm.script(SLOW)
+    async with talking(up) as talk:
+        seen: list[dict[str, Any]] = []
+        watching = asyncio.create_task(talk.watch(seen))
+        with pytest.raises(httpx.TransportError):
+            await talk.stream_and("a story", lambda: up.kill("ray::ServeReplica"))
+        await eventually(_has_ended(seen), "the run's end is seen")
+        watching.cancel()
+        stored = await talk.stored()
+        check_stored(stored)
+        assert seen == stored
+        assert next(event for event in stored if event["type"] == "assistant_message")["content"] == WORDS
+
+
+def _has_ended(seen: list[dict[str, Any]]) -> Any:
+    async def has_ended() -> bool:
+        return "agent_run_end" in types(seen)
+
+    return has_ended
+
+
+async def test_after_a_kill_of_everything_the_session_goes_on_where_it_was(up, llm, folder):
+    async with talking(up) as talk:
+        assert (await talk.post("query", query="remember me")).status_code == 200
+        llm.script(SLOW)
+        with pytest.raises(httpx.TransportError):
+            await talk.stream_and("a story", lambda: kill_everything(up))
+        session_id = talk.id
+    up.process.wait()
+    again = Up(folder, "--port", "0")
+    try:
+        again.wait_ready()
+        async with talking(again) as talk:
+            talk.id = session_id
+            answer = await talk.post("query", query="who am I?")
+            assert answer.status_code == 200, answer.text
+            stored = await talk.stored()
+            check_stored(stored)
+            ends = [event["status"] for event in stored if event["type"] == "agent_run_end"]
+            assert ends == ["idle", "error", "idle"]
+            asked = [message["content"] for message in llm.requests[-1].body["messages"] if message["role"] == "user"]
+            assert asked == ["remember me", "a story", "who am I?"]
+    finally:
+        again.end()
+
+
+@pytest.mark.parametrize("settings", [{**SETTINGS, "idle_timeout_s": 0.5}])
+async def test_a_hundred_requests_bring_a_stored_session_back_once(up, llm):
+    async with talking(up) as talk:
+        assert (await talk.post("query", query="hi")).status_code == 200
+
+        async def is_stored() -> bool:
+            return not (await talk.post("details")).json()["session"]["active"]
+
+        await eventually(is_stored, "the session is only stored")
+        llm.script(Reply(text="Only once.", first_byte_delay_s=1.0))
+        answers = await asyncio.gather(*(talk.post("query", query="wake up") for _ in range(100)))
+        assert Counter(answer.status_code for answer in answers) == {200: 1, 409: 99}
+        stored = await talk.stored()
+        check_stored(stored)
+        assert types(stored).count("user_message") == 2
