@@ -11,6 +11,7 @@ OrganismError
 ├── HandlerError           HandlerNotLoaded
 ├── OrganismUnreachable    the pump does not answer at present
 ├── RunInterrupted         the process of a session died during a run
+├── RunTimeout             a session's run took longer than its agent may
 └── ModelError             organism.llm.base has the rest
 
 Each takes exactly the arguments it passes on to `super().__init__`, so that it survives pickling between processes,
@@ -412,6 +413,19 @@ class RunInterrupted(OrganismError):
             f"the process that ran session {self.session_id} died and the run ended with it; "
             "its events say how far it came; ask again"
         )
+
+
+class RunTimeout(OrganismError):
+    """A run took longer than its agent's timeout_s."""
+
+    code = "run_timeout"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(timeout_s)
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"the run was ended after {self.timeout_s:g} s; raise timeout_s of the agent if it needs more"
 
 
 class ModelError(OrganismError):

@@ -23,7 +23,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from organism.config import SessionAgent
-from organism.errors import OrganismError
+from organism.errors import OrganismError, RunTimeout
 from organism.llm.base import (
     BudgetExceeded,
     ChatMessage,
@@ -91,19 +91,6 @@ class Voice(Protocol):
     def is_failing(self) -> bool:
         """Whether a cancellation means that something went wrong, and is no abort."""
         ...
-
-
-class RunTimeout(OrganismError):
-    """A run took longer than its agent's timeout_s."""
-
-    code = "run_timeout"
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(timeout_s)
-        self.timeout_s = timeout_s
-
-    def __str__(self) -> str:
-        return f"the run was ended after {self.timeout_s:g} s; raise timeout_s of the agent if it needs more"
 
 
 @dataclass(slots=True)

@@ -77,6 +77,8 @@ class SessionCell:
 
     async def close(self) -> None:
         """What runs is cancelled; whether it ended is found out when the session is next loaded."""
+        for loading in list(self._loading.values()):
+            loading.cancel()
         await self._tasks.close()
         await self._models.close()
         if self._toolset is not None:
