@@ -10,7 +10,9 @@ from typing import Protocol
 from organism.storage.sessions.base import SessionStorage
 from organism.storage.sessions.file import FileSessionStorage
 from organism.storage.sessions.memory import MemorySessionStorage
+from organism.storage.sessions.postgres import PostgresSessionStorage
 from organism.storage.sessions.sqlite import SqliteSessionStorage
+from tests.postgres_server import PostgresServer
 
 
 class SessionMedium(Protocol):
@@ -73,3 +75,23 @@ class SqliteMedium:
         assert connection.execute(statement, values).rowcount == 1
         connection.commit()
         connection.close()
+
+
+class PostgresMedium:
+    """A new database of the server."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.url = server.new_database()
+        self._server = server
+
+    def storage(self) -> SessionStorage:
+        return PostgresSessionStorage(self.url)
+
+    def damage_event(self, session_id: str, seq: int) -> None:
+        self._change(f"session_events SET body = substr(body, 5) WHERE session_id = '{session_id}' AND seq = {seq}")
+
+    def damage_record(self, session_id: str) -> None:
+        self._change(f"sessions SET record = substr(record, 5) WHERE id = '{session_id}'")
+
+    def _change(self, change: str) -> None:
+        assert self._server.execute(f"UPDATE organism.{change}", self.url) == "UPDATE 1"

@@ -1,4 +1,4 @@
-"""All providers are the same thing: whatever is committed, file and sqlite read as memory does."""
+"""All providers are the same thing: whatever is committed, all read as memory does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from organism.sessions.records import ModelChoice, SessionFilter, SessionRecord
 from organism.storage.sessions.base import SessionCommit, SessionStorage
 from organism.storage.sessions.file import FileSessionStorage
 from organism.storage.sessions.memory import MemorySessionStorage
+from organism.storage.sessions.postgres import PostgresSessionStorage
 from organism.storage.sessions.sqlite import SqliteSessionStorage
+from tests.postgres_server import PostgresServer
 
 SESSIONS = ["a", "b", "C-1"]
 IDS = st.sampled_from(SESSIONS)
@@ -99,18 +101,29 @@ async def picture(storage: SessionStorage) -> dict[str, Any]:
 async def test_it_reads_as_memory_does_whatever_is_committed(
     make: Callable[[Path], SessionStorage], made: list[dict[str, Any]]
 ) -> None:
-    memory, numbers = MemorySessionStorage(), Numbers()
     with tempfile.TemporaryDirectory() as folder:
-        storage = make(Path(folder))
-        await storage.open()
-        try:
-            for recipe in made:
-                commit = numbers.commit(recipe)
-                await memory.commit(commit)
-                await storage.commit(commit)
-                assert await picture(storage) == await picture(memory)
-            await storage.close()
-            await storage.open()
+        await check(make(Path(folder)), made)
+
+
+@settings(max_examples=25, deadline=None)
+@given(made=st.lists(recipes, min_size=1, max_size=6))
+async def test_postgres_reads_as_memory_does_whatever_is_committed(
+    postgres_server: PostgresServer, made: list[dict[str, Any]]
+) -> None:
+    await check(PostgresSessionStorage(postgres_server.new_database()), made)
+
+
+async def check(storage: SessionStorage, made: list[dict[str, Any]]) -> None:
+    memory, numbers = MemorySessionStorage(), Numbers()
+    await storage.open()
+    try:
+        for recipe in made:
+            commit = numbers.commit(recipe)
+            await memory.commit(commit)
+            await storage.commit(commit)
             assert await picture(storage) == await picture(memory)
-        finally:
-            await storage.close()
+        await storage.close()
+        await storage.open()
+        assert await picture(storage) == await picture(memory)
+    finally:
+        await storage.close()

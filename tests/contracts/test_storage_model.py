@@ -1,4 +1,4 @@
-"""All providers are the same thing: whatever is committed, sqlite reads as memory does."""
+"""All providers are the same thing: whatever is committed, sqlite and postgres read as memory does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from organism.errors import StorageError
 from organism.messages import Message
 from organism.storage.base import Commit, MessageFilter, Storage, ThreadFilter
 from organism.storage.memory import MemoryStorage
+from organism.storage.postgres import PostgresStorage
 from organism.storage.sqlite import SqliteStorage
 from organism.threads import THREAD_STATUSES, Thread, Todo
+from tests.postgres_server import PostgresServer
 from tests.storage_samples import NOW_MS, PAYLOAD, letter_of
 
 AGENTS = st.sampled_from(["greeter", "shouter", "sïnk"])
@@ -115,17 +117,28 @@ async def committed(storage: Storage, commit: Commit) -> bool:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(recipes, min_size=1, max_size=6))
 async def test_sqlite_reads_as_memory_does_whatever_is_committed(made: list[dict[str, Any]]) -> None:
-    memory, log = MemoryStorage(), Log()
     with tempfile.TemporaryDirectory() as folder:
-        sqlite = SqliteStorage(Path(folder) / "organism.db", pragmas={"synchronous": "off"})
-        await sqlite.open()
-        try:
-            for recipe in made:
-                commit = log.commit(recipe)
-                accepted = await committed(memory, commit)
-                assert accepted == await committed(sqlite, commit)
-                if accepted:
-                    log.messages += commit.messages
-                assert await picture(sqlite) == await picture(memory)
-        finally:
-            await sqlite.close()
+        await check(SqliteStorage(Path(folder) / "organism.db", pragmas={"synchronous": "off"}), made)
+
+
+@settings(max_examples=25, deadline=None)
+@given(made=st.lists(recipes, min_size=1, max_size=6))
+async def test_postgres_reads_as_memory_does_whatever_is_committed(
+    postgres_server: PostgresServer, made: list[dict[str, Any]]
+) -> None:
+    await check(PostgresStorage(postgres_server.new_database()), made)
+
+
+async def check(storage: Storage, made: list[dict[str, Any]]) -> None:
+    memory, log = MemoryStorage(), Log()
+    await storage.open()
+    try:
+        for recipe in made:
+            commit = log.commit(recipe)
+            accepted = await committed(memory, commit)
+            assert accepted == await committed(storage, commit)
+            if accepted:
+                log.messages += commit.messages
+            assert await picture(storage) == await picture(memory)
+    finally:
+        await storage.close()
