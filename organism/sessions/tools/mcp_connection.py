@@ -20,7 +20,7 @@ from mcp import MCPError
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import CONNECTION_CLOSED, CallToolResult
+from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, INVALID_REQUEST, CallToolResult
 from mcp_types import Tool as McpTool
 
 from organism.config import McpServer
@@ -30,9 +30,12 @@ FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 30.0
 START_TIMEOUT_S = 20.0
 """For connecting and listing the tools; a server's own timeout_s counts where it is shorter."""
+CLOSE_TIMEOUT_S = 10.0
 STEADY_S = 60.0
 """A connection that lasted this long begins again with the first delay."""
 MAX_TOOLS = 500
+_SESSION_ENDED = (INVALID_REQUEST, INTERNAL_ERROR)
+"""What the SDK answers when an HTTP server is gone, or has forgotten the session after a restart."""
 
 
 class McpConnection:
@@ -49,6 +52,7 @@ class McpConnection:
         self._settled = asyncio.Event()  # set while connected, and while waiting after a failure
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def name(self) -> str:
@@ -70,7 +74,7 @@ class McpConnection:
         except TimeoutError as error:
             raise ToolFailed(f"MCP server {self.name!r}: no answer within {self._server.timeout_s:g} s") from error
         except MCPError as error:
-            if error.code == CONNECTION_CLOSED:
+            if error.code == CONNECTION_CLOSED or (self._server.url and error.code in _SESSION_ENDED):
                 self._lost.set()
             raise ToolFailed(f"MCP server {self.name!r}: {error}") from error
         except Exception as error:  # what the transport raises when the server is gone: it is started again
@@ -78,9 +82,11 @@ class McpConnection:
             raise ToolFailed(f"MCP server {self.name!r} was lost during the call: {_text(error)}") from error
 
     async def close(self) -> None:
+        """Ends the connection, and the server's process."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait({self._task}, timeout=CLOSE_TIMEOUT_S)
 
     async def _start(self) -> None:
         """Returns when it is connected, or known not to be."""
@@ -91,15 +97,18 @@ class McpConnection:
     async def _keep(self) -> None:
         """Connects again and again."""
         loop, delay_s = asyncio.get_running_loop(), FIRST_DELAY_S
-        while True:
+        while not self._is_closed:
             began = loop.time()
             try:
                 await self._connected()
                 self._reason = "it ended"
             except Exception as error:  # whatever a server does ends its connection only
                 self._reason = _text(error)
-            self._client = None
-            self._settled.set()
+            finally:
+                self._client = None
+                self._settled.set()
+            if self._is_closed:
+                return  # the SDK may turn our cancellation into an error of its own
             delay_s = FIRST_DELAY_S if loop.time() - began > STEADY_S else delay_s
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, MAX_DELAY_S)
