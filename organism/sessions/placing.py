@@ -116,7 +116,7 @@ class Placing:
 
     def reserve(self) -> SessionKeeper | None:
         """A cell for a session that is being created, where there is room and one is up; it is seated or given back."""
-        if self._is_full() or self._pool is None:
+        if self._is_full() or self._has_enough_unused() or self._pool is None:
             return None
         keeper = self._pool.take()
         self._reserved += keeper is not None
@@ -256,6 +256,12 @@ class Placing:
 
     def _is_full(self) -> bool:
         return len(self.seats) + self._reserved >= self.config.sessions.max_active
+
+    def _has_enough_unused(self) -> bool:
+        """Whether as many processes as are kept warm stand by for sessions that were created and not used yet; more
+        of these would fill the machine with idle processes."""
+        sessions = self.config.sessions
+        return sessions.isolation == "actor" and sum(seat.lease == 0 for seat in self.seats) >= sessions.warm
 
     async def _make_room(self) -> None:
         """Reserves a place; where all are taken the longest unused session that can do without its own loses it.

@@ -89,7 +89,8 @@ class SessionLink(Protocol):
         ...
 
     async def inject(self, agent: str, payload: dict[str, Any]) -> str:
-        """Sends a payload to a listener, in a new thread; returns the thread's id.
+        """Sends a payload to a listener, in a new thread; returns the thread's id. The cell has validated the payload
+        against the listener's class. Where the pump dies meanwhile it may be sent twice.
 
         Raises AgentNotFound, InvalidPayload, QueueFull, StorageUnavailable.
         """

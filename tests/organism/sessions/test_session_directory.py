@@ -94,6 +94,17 @@ async def test_a_warm_cell_has_the_name_of_the_session_that_gets_it(tmp_path):
         await until(lambda: len(cells.alive) == 4)  # warm ones again
 
 
+async def test_sessions_that_nobody_uses_do_not_fill_the_machine_with_processes(tmp_path):
+    cells = FakeCells()
+    async with directory_of(write_sessions(tmp_path / "o", "actor", warm=2), cells) as runtime:
+        await until(lambda: len(cells.alive) == 2)
+        views = [await runtime.sessions.create(NewSession()) for _ in range(10)]
+        await until(lambda: len(cells.alive) == 4)
+        assert runtime.sessions.active == 2
+        placement = await runtime.sessions.place(views[-1].id)  # takes a warm one of another name
+        assert placement.cell in {cell.name for cell in cells.all[:4]}
+
+
 async def test_without_a_warm_cell_the_first_use_waits_for_a_process_of_the_sessions_own(tmp_path):
     cells = FakeCells()
     async with directory_of(write_sessions(tmp_path / "o", "actor", warm=0), cells) as runtime:
@@ -198,6 +209,26 @@ async def test_a_cell_that_is_not_the_sessions_cannot_load_it(tmp_path):
         [other] = [each for each in cells.alive if each is not cell]
         with pytest.raises(SessionNotHere):
             await other.take(session_id)
+
+
+async def test_the_operator_is_told_where_sessions_are_and_what_they_do(tmp_path):
+    cells = FakeCells()
+    async with directory_of(write_sessions(tmp_path / "o", shared_cells=1), cells) as runtime:
+        publisher = runtime.pump.publisher
+        publisher.watch()
+        cursor = publisher.cursor
+        session_id, cell = await placed(runtime, cells)
+        await cell.begin(session_id)
+        await cell.end(session_id)
+        await cell.passivate(session_id)
+        await runtime.sessions.delete(session_id)
+        events, missed = publisher.since(publisher.incarnation, cursor)
+        told = [each.value for each in events if each.kind == "session_state"]
+        assert not missed
+        assert [each["state"] for each in told] == ["active", "executing", "idle", "stored", "deleted"]
+        assert {each["id"] for each in told} == {session_id}
+        assert (told[0]["cell"], told[0]["pid"]) == ("sessions:1", 4711)
+        assert runtime.sessions.runs == 1
 
 
 async def test_an_exclusive_server_runs_one_session_at_a_time(tmp_path):
