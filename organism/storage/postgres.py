@@ -71,8 +71,7 @@ class PostgresStorage:
     async def totals(self) -> Totals:
         queries = [self._query(name) for name in ("last_seq", "queue_sizes", "active_threads", "settings")]
         last_seq, queue_sizes, active_threads, settings = await self._store.read(*queries)
-        sizes = {recipient: size for recipient, size in queue_sizes}
-        return Totals(last_seq[0][0], sizes, active_threads[0][0], settings_from(settings))
+        return Totals(last_seq[0][0], dict(map(tuple, queue_sizes)), active_threads[0][0], settings_from(settings))
 
     async def queued(self, recipient: str, after_seq: int, limit: int) -> list[Pending]:
         query = self._query("queued", recipient=recipient, after_seq=after_seq, limit=limit)

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 import uuid
-from typing import Any
+from typing import Any, NoReturn
 
 import asyncpg
 
@@ -78,6 +78,7 @@ class PostgresStore:
         self._owner = ""
         self._commits = 0
         self._unanswered: tuple[int, list[Statement]] | None = None
+        self._writing: asyncio.Task[None] | None = None  # the last commit; its caller may be gone
         self._writer: Any = None
         self._pool: Any = None
 
@@ -100,6 +101,8 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Lets a commit end that is under way."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
         async with self._turn:
             pool, self._pool = self._pool, None
             writer, self._writer = self._writer, None
@@ -123,11 +126,18 @@ class PostgresStore:
 
     async def settle(self) -> list[Statement] | None:
         """Connects again where it has to; returns what was written although the answer was lost, if there is such."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
         async with self._turn:
             return await self._settle()
 
     async def write(self, statements: list[Statement]) -> None:
-        """All of them in one durable transaction."""
+        """All of them in one durable transaction, which goes on to its end when the caller is cancelled."""
+        self._writing = asyncio.create_task(self._write(statements))
+        self._writing.add_done_callback(_retrieve)
+        await asyncio.shield(self._writing)
+
+    async def _write(self, statements: list[Statement]) -> None:
         async with self._turn:
             await self._settle()
             number = self._commits + 1
@@ -248,11 +258,17 @@ class PostgresStore:
         if writer is not None:
             writer.terminate()
 
-    def _raise(self, error: BaseException) -> Any:
+    def _raise(self, error: BaseException) -> NoReturn:
         if not isinstance(error, Exception):
             raise error
         hides_cause = isinstance(error, StorageError | ValueError)  # the text of a ValueError may quote the URL
         raise storage_error(error, self._url) from (None if hides_cause else error)
+
+
+def _retrieve(writing: asyncio.Task[None]) -> None:
+    """The error of a commit whose caller was cancelled is nobody's any more."""
+    if not writing.cancelled():
+        writing.exception()
 
 
 async def _fetch(connection: Any, query: Query) -> list[Any]:

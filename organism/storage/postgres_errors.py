@@ -27,8 +27,7 @@ def masked(url: str) -> str:
 def is_connection_lost(error: BaseException) -> bool:
     """Whether what was asked may have been done all the same: there will be no answer."""
     if isinstance(error, asyncpg.PostgresError):
-        sqlstate = error.sqlstate or ""
-        return sqlstate.startswith(("08", "57P"))
+        return _sqlstate(error).startswith(("08", "57P"))
     return not isinstance(error, asyncpg.DataError)
 
 
@@ -39,7 +38,7 @@ def storage_error(error: Exception, url: str) -> StorageError:
         case StorageError():
             return error
         case asyncpg.PostgresError():
-            kind = StorageUnavailable if (error.sqlstate or "").startswith(_PASSING_CLASSES) else StorageError
+            kind = StorageUnavailable if _sqlstate(error).startswith(_PASSING_CLASSES) else StorageError
             return kind(f"{place}: {error.args[0] if error.args else type(error).__name__}")
         case TimeoutError():
             return StorageUnavailable(f"{place}: no answer in time")
@@ -51,3 +50,7 @@ def storage_error(error: Exception, url: str) -> StorageError:
             return StorageError(f"{place}: this is no URL of a PostgreSQL database (postgresql://user@host/database)")
         case _:
             return StorageUnavailable(f"{place}: the connection was lost ({type(error).__name__})")
+
+
+def _sqlstate(error: asyncpg.PostgresError) -> str:
+    return getattr(error, "sqlstate", None) or ""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from organism_folder import check_log, listener, running, write_organism
+from organism_folder import check_log, listener, running, until, write_organism
 
 from organism.errors import StorageError, StorageLocked, StorageUnavailable, StorageVersionError
 from organism.storage.base import Commit, MessageFilter
@@ -66,8 +66,7 @@ async def test_a_server_that_is_killed_and_started_again_has_lost_nothing_acknow
             acknowledged += 1
 
     writing = asyncio.create_task(write())
-    while acknowledged < 20:
-        await asyncio.sleep(0.001)
+    await until(lambda: acknowledged >= 20)
     await asyncio.to_thread(own_server.kill)
     with pytest.raises(StorageUnavailable):
         await writing
@@ -101,9 +100,7 @@ async def test_connections_that_were_ended_are_made_again(
 
 
 @pytest.mark.parametrize("lose", ["before", "after"])
-async def test_a_commit_whose_answer_was_lost_is_made_once(
-    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch, lose: str
-) -> None:
+async def test_a_commit_whose_answer_was_lost_is_made_once(storage: PostgresStorage, lose: str) -> None:
     """The connection breaks before COMMIT reaches the server, or before its answer comes back."""
     await storage.commit(queue_of(message(1)))
     writer = storage._store._writer
@@ -117,7 +114,7 @@ async def test_a_commit_whose_answer_was_lost_is_made_once(
             raise ConnectionResetError
         return await execute(statement, *values)
 
-    monkeypatch.setattr(storage._store, "_writer", _Breaking(writer, break_at_commit))
+    storage._store._writer = _Breaking(writer, break_at_commit)
     await storage.commit(queue_of(message(2)))
     await storage.commit(queue_of(message(3)))
     assert [each.seq for each in await storage.message_page(MessageFilter(), 10)] == [1, 2, 3]
