@@ -13,8 +13,8 @@ from mcp_types import Tool as McpSdkTool
 from organism.llm.base import Tool
 from organism.sessions.tools.base import ToolContext, ToolFailed
 from organism.sessions.tools.mcp_connection import McpConnection
+from organism.sessions.tools.names import MAX_NAME_CHARACTERS
 
-MAX_NAME_CHARACTERS = 64
 MAX_DESCRIPTION_CHARACTERS = 10_000
 MAX_SCHEMA_BYTES = 100_000
 _REFUSED = re.compile(r"[^a-zA-Z0-9_-]")

@@ -8,6 +8,8 @@ from typing import NamedTuple
 FILES = "files"
 FILE_TOOLS = ("read_file", "write_file", "edit_file", "list_files", "search_files")
 BUILT_IN = (FILES, *FILE_TOOLS, "run_command", "fetch_url", "send_to_agent", "search_library")
+MAX_NAME_CHARACTERS = 64
+"""Of a tool, as models take it."""
 _MCP = "mcp."
 
 

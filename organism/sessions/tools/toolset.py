@@ -8,15 +8,21 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from organism.llm.base import Tool
 from organism.sessions.tools.base import SessionTool, Toolset
 from organism.sessions.tools.edit_file import EditFile
 from organism.sessions.tools.fetch_url import FetchUrl
 from organism.sessions.tools.list_files import ListFiles
-from organism.sessions.tools.mcp_connection import McpConnection
-from organism.sessions.tools.mcp_tool import MAX_NAME_CHARACTERS, McpTool
-from organism.sessions.tools.names import FILE_TOOLS, FILES, McpName, is_python_function, mcp_name
+from organism.sessions.tools.names import (
+    FILE_TOOLS,
+    FILES,
+    MAX_NAME_CHARACTERS,
+    McpName,
+    is_python_function,
+    mcp_name,
+)
 from organism.sessions.tools.python_function import load_function
 from organism.sessions.tools.read_file import ReadFile
 from organism.sessions.tools.results import BoundedTool
@@ -26,6 +32,9 @@ from organism.sessions.tools.search_library import LibrarySearch, SearchLibrary
 from organism.sessions.tools.send_to_agent import SendToAgent
 from organism.sessions.tools.write_file import WriteFile
 from organism.sessions.wire import SessionCellSpec, SessionLink
+
+if TYPE_CHECKING:
+    from organism.sessions.tools.mcp_connection import McpConnection
 
 
 async def open_toolset(
@@ -43,8 +52,15 @@ async def open_toolset(
         tools[name] = load_function(name, folder)
     max_bytes = spec.sessions.tools.max_result_bytes
     bounded: dict[str, SessionTool] = {name: BoundedTool(tool, max_bytes) for name, tool in tools.items()}
-    servers = {each.name: McpConnection(each, environ, folder) for each in spec.sessions.mcp_servers}
-    return CellToolset(bounded, servers, max_bytes)
+    return CellToolset(bounded, _servers(spec, environ, folder), max_bytes)
+
+
+def _servers(spec: SessionCellSpec, environ: Mapping[str, str], folder: Path) -> dict[str, McpConnection]:
+    if not spec.sessions.mcp_servers:
+        return {}
+    from organism.sessions.tools.mcp_connection import McpConnection  # the SDK: 27 MB and 0.3 s for each cell
+
+    return {each.name: McpConnection(each, environ, folder) for each in spec.sessions.mcp_servers}
 
 
 class CellToolset:
@@ -70,6 +86,8 @@ class CellToolset:
         return [self._tools[name]] if name in self._tools else []
 
     async def _of_server(self, wanted: McpName) -> list[SessionTool]:
+        from organism.sessions.tools.mcp_tool import McpTool  # as above, only where there are servers
+
         connection = self._servers[wanted.server]
         offered = await connection.tools()
         return [
