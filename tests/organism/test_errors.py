@@ -17,16 +17,25 @@ from organism.errors import (
     ConfigError,
     ConfigErrors,
     DeadLetterNotFound,
+    FileNotInWorkspace,
     HandlerError,
     HandlerNotLoaded,
     InvalidPayload,
+    InvalidQuery,
     ModelError,
     NotFound,
     OrganismError,
     OrganismUnreachable,
     Overloaded,
+    PathRefused,
     QueueFull,
     Refused,
+    RunInterrupted,
+    RunTimeout,
+    ServerExclusive,
+    SessionAgentNotFound,
+    SessionBusy,
+    SessionNotFound,
     Stopping,
     StorageError,
     StorageLocked,
@@ -35,8 +44,10 @@ from organism.errors import (
     ThreadFull,
     ThreadKilled,
     ThreadNotFound,
+    TooManySessions,
 )
 from organism.llm import base as llm
+from organism.sessions.wire import SessionNotHere
 from organism.storage.sqlite_client import ProcessEnded
 from organism.wire import CellDied
 
@@ -69,6 +80,17 @@ EXAMPLES: list[Exception] = [
     ModelError("text"),
     ProcessEnded("the process that writes organism.db ended"),
     CellDied("agent:greeter", "kill -9"),
+    SessionNotFound("id"),
+    FileNotInWorkspace("a/b"),
+    SessionBusy("id"),
+    ServerExclusive("other"),
+    SessionAgentNotFound("nobody", ("assistant", "coder")),
+    PathRefused("../x", "it leaves the workspace"),
+    InvalidQuery("query.0.type", "is unknown"),
+    TooManySessions(100, 1.5),
+    RunInterrupted("id"),
+    RunTimeout(1800.0),
+    SessionNotHere("id"),
 ]
 
 
