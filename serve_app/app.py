@@ -30,6 +30,7 @@ from serve_app.routes import (
     organism,
     session_queries,
     session_streams,
+    session_workspace,
     sessions,
     threads,
 )
@@ -86,7 +87,7 @@ def build_app(connect: OrganismRef | Connect, open_sessions: OpenSessions | None
     # They are tried in this order, by Serve as well: the busiest come first.
     for module in (agents, control, messages, threads, organism, health):
         app.include_router(module.router, prefix=BASE_PATH)
-    for module in (session_queries, sessions, session_streams):
+    for module in (session_queries, sessions, session_streams, session_workspace):
         for prefix in SESSION_PATHS:
             app.include_router(module.router, prefix=prefix)
     for module in (oneshot, models):
