@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+NPM_STAMP := tests/js/node_modules/.installed
 
 .PHONY: run install test bench clean
 
@@ -17,7 +18,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
-test: install
+# JavaScript clients that the tests drive against the API.
+$(NPM_STAMP): tests/js/package.json tests/js/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for the tests; install it first" >&2; exit 1; }
+	cd tests/js && npm ci --silent
+	@touch $@
+
+test: install $(NPM_STAMP)
 	@.ci/postgres
 	@echo "== lint" && $(BIN)/ruff check .
 	@echo "== format" && $(BIN)/ruff format --check .
@@ -31,4 +38,4 @@ bench: install
 	$(BIN)/python benchmarks/pending.py
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
+	rm -rf .venv tests/js/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis

@@ -84,6 +84,11 @@ class Engine(engineio.AsyncServer):
     ) -> asyncio.Task[Any]:
         return self.tasks.spawn(target(*args, **kwargs), f"socket.io {target.__name__}")
 
+    async def disconnect(self, sid: str | None = None) -> None:
+        """As the library calls it where a client breaks the protocol; its own waits until the client has read all."""
+        if (socket := self.sockets.get(sid)) is not None:
+            await self._end(socket)
+
     def cut_off(self, socket: AsyncSocket) -> None:
         """Ends the client's connection, whether it reads or not; does not wait for it."""
         self.start_background_task(self._end, socket)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 import socketio
 from conftest import served, until
@@ -49,13 +50,14 @@ class Caller:
 
 @asynccontextmanager
 async def caller_of(address: str, transport: str = "websocket") -> AsyncIterator[Caller]:
-    client = socketio.AsyncClient(reconnection=False)
-    caller = Caller(client)
-    await client.connect(f"http://{address}", transports=[transport])
-    try:
-        yield caller
-    finally:
-        await client.disconnect()
+    async with aiohttp.ClientSession() as http:
+        client = socketio.AsyncClient(reconnection=False, http_session=http)
+        caller = Caller(client)
+        await client.connect(f"http://{address}", transports=[transport])
+        try:
+            yield caller
+        finally:
+            await client.disconnect()
 
 
 @pytest.fixture
