@@ -20,6 +20,7 @@ from organism.ref import Event
 from organism.runtime import Runtime, open_runtime
 from organism.storage.base import MessageFilter, Storage
 from organism.storage.memory import MemoryStorage
+from organism.storage.sessions.memory import MemorySessionStorage
 from organism.threads import Thread
 from organism.wire import PumpLink
 
@@ -143,6 +144,7 @@ async def running(path: Path, storage: Storage | None = None, **options: Any) ->
     hosts: list[LocalCells] = []
     failures: list[BaseException] = []
     used = storage or MemoryStorage()
+    options.setdefault("session_storage", MemorySessionStorage())
 
     def host(pump: PumpLink) -> LocalCells:
         hosts.append(LocalCells(pump))

@@ -14,6 +14,7 @@ from organism.local_cells import LocalCells
 from organism.messages import Accepted, Inject, Message
 from organism.runtime import Runtime, start_runtime
 from organism.storage.memory import MemoryStorage
+from organism.storage.sessions.memory import MemorySessionStorage
 from organism.wire import CellDied, CellRef, Outcome, PumpLink, Report
 
 WORK = """
@@ -65,6 +66,7 @@ class Machine:
         self.relay = Relay()
         self.cells = LocalCells(self.relay)
         self.storage = MemoryStorage()
+        self.session_storage = MemorySessionStorage()
         self.failures: list[BaseException] = []
 
     async def start(self, *, resume: bool) -> Runtime:
@@ -73,7 +75,12 @@ class Machine:
             return self.cells
 
         return await start_runtime(
-            self.path, host, storage=self.storage, resume=resume, on_failure=self.failures.append
+            self.path,
+            host,
+            storage=self.storage,
+            session_storage=self.session_storage,
+            resume=resume,
+            on_failure=self.failures.append,
         )
 
     async def crash(self, runtime: Runtime) -> None:
