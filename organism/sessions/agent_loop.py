@@ -70,6 +70,13 @@ class Voice(Protocol):
         """Whether anybody gets deltas."""
         ...
 
+    async def has_begun(self) -> None:
+        """Returns when the beginning of the run has been shown, or cannot be.
+
+        A model's answer that is there at once keeps the event loop busy: who follows would see nothing before it ends.
+        """
+        ...
+
     def say(self, event: AnyEvent) -> None:
         """Tells an event; one that is stored gets its number."""
         ...
@@ -179,6 +186,8 @@ class AgentLoop:
                     if isinstance(event, Final):
                         self._finish(turn, event)
                         return event
+                    if turn.first_s is None and self.iterations == 1 and self._voice.is_heard:
+                        await self._voice.has_begun()
                     self._take(turn, event)
             raise ModelProtocolError("model", "the stream ended without a final message")
         except asyncio.CancelledError:

@@ -46,6 +46,9 @@ from organism.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 
+TURNS_TO_SHOW = 3
+"""Of the event loop, until those who wait for a run's beginning have been answered."""
+
 ABORT_WITHIN_S = 10.0
 """How long an abort waits for the run's end to be stored."""
 
@@ -258,6 +261,12 @@ class Session:
     @property
     def is_heard(self) -> bool:
         return self._feeds.is_followed(self.id)
+
+    async def has_begun(self) -> None:
+        if self.run is not None:
+            await asyncio.wait([self.run.begun])
+            for _ in range(TURNS_TO_SHOW):
+                await asyncio.sleep(0)
 
     @property
     def session_tokens(self) -> int:
