@@ -132,7 +132,6 @@ class Session:
         self._means = means
         self.run.task = self._tasks.spawn(self._work(self.run, query, means), f"run of {self.id}")
         self.run.task.add_done_callback(functools.partial(self._task_ended, self.run))
-        self._feeds.publish_status(self.id, self.status)
         return self.run
 
     async def abort(self) -> bool:
@@ -181,6 +180,7 @@ class Session:
     async def _work(self, run: Run, query: Query, means: Means) -> None:
         try:
             await self._prepare(run, query, means)
+            await asyncio.sleep(0)  # what was said is on its way to the storage before the model is asked
             if self._settings.exclusive:
                 await asyncio.shield(run.begun)
             assert run.loop is not None
@@ -252,7 +252,6 @@ class Session:
         self.run = None
         self._state = run.status
         self.touch()
-        self._feeds.publish_status(self.id, self.status)
         if self._storage_error is not None:
             run.settle()
 
@@ -344,13 +343,17 @@ class Session:
             update={"last_seq": append.record.last_seq, "updated_at": append.record.updated_at}
         )
         self._publish_until(append.record.last_seq)
-        run = self.run
+        run, is_news = self.run, False
         if run is not None and run.loop is not None and run.first_seq <= append.record.last_seq:
+            is_news = not run.is_stored
             run.has_begun()
         while self._endings and (self._endings[0].last_seq or 0) <= append.record.last_seq:
             ended = self._endings.popleft()
             ended.has_begun()
             ended.settle()
+            is_news = True
+        if is_news:
+            self._feeds.publish_status(self.id, self.status)
         self._settle_changes(None)
         if self._outbox:
             self._recorder.add(self)
@@ -413,13 +416,13 @@ class Session:
         self._history.forget_last_turn()
         self.run = None
         run.refuse(error)
-        self._feeds.publish_status(self.id, self.status)
 
     def _tell_of_failure(self, run: Run, error: StorageUnavailable) -> None:
         """Whoever follows is told at once; the stored end of the run comes when the storage is back."""
         system = SystemEvent(level="error", message=str(error), details={"code": error.code})
         end = AgentRunEnd(session_id=self.id, iterations=run.iterations, elapsed_ms=run.elapsed_ms, status="error")
         self._feeds.publish(self.id, [encode(self.id, system), encode(self.id, end)])
+        self._feeds.publish_status(self.id, SessionStatus(False, "error"))
 
     def _publish_until(self, seq: int) -> None:
         """What is stored, and the deltas behind it."""
