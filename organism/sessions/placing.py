@@ -269,7 +269,7 @@ class Placing:
         Raises TooManySessions.
         """
         async with self._making_room:
-            if self._is_full():
+            while self._is_full():  # again where a new session took what was freed
                 await self._evict()
             self._reserved += 1
 

@@ -212,15 +212,15 @@ class SessionService:
             raise
 
     async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        deadline_s, delay_s = time.monotonic() + MOVE_TIMEOUT_S, FIRST_DELAY_S
+        deadline_s, delay_s = time.monotonic() + MOVE_TIMEOUT_S, 0.0
         while True:
             try:
                 return await attempt()
             except (SessionNotHere, CellDied) as error:
                 if time.monotonic() > deadline_s:
                     raise OrganismUnreachable(f"the session's cell is not to be had: {error}") from error
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, MAX_DELAY_S)
+            await asyncio.sleep(delay_s)  # at once the first time: what was known of its place was old
+            delay_s = min(2 * delay_s or FIRST_DELAY_S, MAX_DELAY_S)
 
     async def _if_active(self, session_id: str, call: Callable[[CellFeed], Awaitable[T]]) -> T | None:
         """Asks the session's cell; None where the session is only stored."""
