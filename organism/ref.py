@@ -9,9 +9,7 @@ from organism.messages import Accepted, DeadLetter, Inject, Message
 from organism.storage.base import MessageFilter, ThreadFilter
 from organism.threads import Thread
 
-EventKind = Literal[
-    "message", "thread_created", "thread_updated", "agent_state", "session_state", "error", "reloaded"
-]
+EventKind = Literal["message", "thread_created", "thread_updated", "agent_state", "session_state", "error", "reloaded"]
 
 
 class Event(NamedTuple):
