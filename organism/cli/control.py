@@ -166,7 +166,7 @@ def reload(url: Url = None, as_json: AsJson = False) -> None:
         screen.json(answer)
         return
     changes = [f"{word} {', '.join(answer[word])}" for word in ("added", "changed", "removed") if answer[word]]
-    screen.line("; ".join(changes) or "nothing has changed")
+    screen.line("; ".join(changes) or "no listener has changed")
 
 
 def requeue(

@@ -148,7 +148,7 @@ def test_kill_a_process(hello: Up, terminal: Terminal) -> None:
 def test_reload(hello: Up, terminal: Terminal, clone: Path) -> None:
     assert "`examples/hello/handlers/hello.py`" in text_of("Reload")
     reload, inject = commands_of("Reload")
-    assert terminal.run(reload).output == "nothing has changed\n"
+    assert terminal.run(reload).output == "no listener has changed\n"
     handlers = clone / "examples/hello/handlers/hello.py"
     handlers.write_text(handlers.read_text().replace("Hello, ", "Good morning, "))
     changed = terminal.run(reload)

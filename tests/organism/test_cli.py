@@ -297,7 +297,7 @@ def test_reload_says_what_changed(cli: Cli, organism: FakeOrganism) -> None:
     organism.reload_answer = (200, {"added": ["writer"], "changed": ["counter", "outbox"], "removed": []})
     assert cli("reload").stdout == "added writer; changed counter, outbox\n"
     organism.reload_answer = (200, {"added": [], "changed": [], "removed": []})
-    assert cli("reload").stdout == "nothing has changed\n"
+    assert cli("reload").stdout == "no listener has changed\n"
 
 
 def test_a_reload_that_is_refused_shows_every_problem(cli: Cli, organism: FakeOrganism) -> None:
