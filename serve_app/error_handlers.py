@@ -6,6 +6,7 @@ The routes of agent sessions have a shape of their own, session_errors.py.
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from organism.errors import (
     BundleError,
@@ -164,7 +166,16 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     code = HTTP_CODES.get(error.status_code, "http_error")
     message = f"{error.detail}: {request.method} {request.url.path}; /docs lists what there is"
     headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"allow": ", ".join(sorted(_allowed(request))) or headers.get("Allow", "")}
     return _answer(request, error.status_code, {"code": code, "message": message}, headers=headers)
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of all routes at this path, as documented: the router tells only those of the first one."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    documented = request.app.openapi()["paths"].items()
+    return {method.upper() for template, here in documented if compile_path(template)[0].match(path) for method in here}
 
 
 async def answer_nobody(_: Request, __: Exception) -> Response:

@@ -168,7 +168,16 @@ _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"ty
 STREAM: dict[str, Any] = {
     "description": "Server-sent events: `data: <one line of JSON>`, then `id: <seq>` where the event is stored; "
     "`: ping` when nothing happens",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "description": "one event of the stream",
+                "type": "object",
+                "properties": {"data": {"type": "string"}, "id": {"type": "string"}},
+                "required": ["data"],
+            }
+        }
+    },
 }
 
 

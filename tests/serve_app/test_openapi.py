@@ -13,6 +13,7 @@ import pytest
 import schemathesis
 from conftest import served
 from fake_organism import HELLO, FakeOrganism
+from fake_sessions import FakeSessions
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -27,7 +28,8 @@ def served_hello(folder: Path) -> Iterator[str]:
     addresses: list[str] = []
 
     async def serve() -> None:
-        async with open_runtime(folder / "organism.yaml") as organism, served(organism) as address:
+        sessions = FakeSessions(folder / "workspace")
+        async with open_runtime(folder / "organism.yaml") as organism, served(organism, sessions) as address:
             addresses.append(address)
             started.set()
             await asyncio.to_thread(over.wait)
@@ -50,9 +52,9 @@ def api(tmp_path_factory: pytest.TempPathFactory):
         yield url
 
 
-# Stopping would end the test; a reload of a thousand requests would only be slow.
+# Stopping would end the test; a reload of a thousand requests would only be slow; a stream of events has no end.
 DOCUMENT = build_app(FakeOrganism()).openapi()
-schema = schemathesis.openapi.from_dict(DOCUMENT).exclude(path_regex="/organism/(stop|reload)$")
+schema = schemathesis.openapi.from_dict(DOCUMENT).exclude(path_regex="/organism/(stop|reload)$|/events/stream$")
 
 
 @pytest.mark.filterwarnings("default")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -48,6 +50,13 @@ class Caller:
         await until(lambda: sum(each["type"] == "agent_run_end" for each in self.events()) >= runs)
 
 
+def drop_unread_answers() -> None:
+    """The library leaves the answers to its POST requests unread, and aiohttp warns of each such connection."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 @asynccontextmanager
 async def caller_of(address: str, transport: str = "websocket") -> AsyncIterator[Caller]:
     async with aiohttp.ClientSession() as http:
@@ -58,6 +67,7 @@ async def caller_of(address: str, transport: str = "websocket") -> AsyncIterator
             yield caller
         finally:
             await client.disconnect()
+            drop_unread_answers()
 
 
 @pytest.fixture
