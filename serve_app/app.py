@@ -49,7 +49,8 @@ Watch and steer a running organism. Lists answer `{"<plural>": [...], "count", "
 and WebSockets.
 
 **`/ws`** sends `connected` (the whole picture, and its `seq`), then `message`, `thread_created`, `thread_updated`,
-`agent_state`, `error` and `reloaded` events; `/ws?since=<seq>` replays the messages behind that position first.
+`agent_state`, `session_state`, `error` and `reloaded` events; `/ws?since=<seq>` replays the messages behind that
+position first.
 Commands: `subscribe` {threads, agents, events}, `unsubscribe`, `inject` {to, payload, thread_id}, `pause` {agent},
 `resume` {agent}, `kill` {thread_id}, `requeue` {message_id}, `ping`. Each is answered by an `ack` event, or an `error`
 event, with its `cmd` and the `id` that the client gave it; the connection stays. Commands of one connection take
@@ -60,6 +61,10 @@ bare. `since` replays, from a seq or a time.
 
 On both: `heartbeat` when nothing else was sent for `api.heartbeat_s`; `lagged` {from_seq, to_seq} when a slow client
 missed events that belong to these positions, which `GET /messages?after=<from_seq - 1>` still has.
+
+**Agent sessions** are below `/api/sessions` and, the same, `/api/v1/sessions`; what happens in one is followed over
+server-sent events, or Socket.IO at `/socket.io`. Their errors are `{"error": "<text>", "code", "details"?}`, and their
+`seq` counts the stored events of one session. `session_state` on `/ws` tells of each session that changes.
 """
 
 Connect = Callable[[], Awaitable[OrganismRef]]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import schemathesis
 from conftest import served
@@ -55,6 +56,7 @@ def api(tmp_path_factory: pytest.TempPathFactory):
 # Stopping would end the test; a reload of a thousand requests would only be slow; a stream of events has no end.
 DOCUMENT = build_app(FakeOrganism()).openapi()
 schema = schemathesis.openapi.from_dict(DOCUMENT).exclude(path_regex="/organism/(stop|reload)$|/events/stream$")
+STREAM_PATHS = [path for path in DOCUMENT["paths"] if path.endswith("/events/stream")]
 
 
 @pytest.mark.filterwarnings("default")
@@ -64,3 +66,24 @@ def test_every_answer_is_as_documented_and_none_is_a_5xx(case, api):
     # A document cannot say that the agent named in one place decides what fits in another, so that
     # what is valid by the document may be refused.
     case.call_and_validate(base_url=api, excluded_checks=[positive_data_acceptance])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "headers", "status"),
+    [
+        ({"after": "0"}, {}, 200),
+        ({}, {"last-event-id": "1"}, 200),
+        ({"after": "-1"}, {}, 400),
+        ({}, {"last-event-id": "x"}, 400),
+        ({"sessionId": "../x"}, {}, 404),
+    ],
+)
+@pytest.mark.parametrize("path", STREAM_PATHS)
+def test_a_stream_of_events_begins_as_documented(api, path, parameters, headers, status):
+    responses = DOCUMENT["paths"][path]["get"]["responses"]
+    with httpx.Client(base_url=api) as client:
+        session_id = client.post("/api/sessions/create").json()["sessionId"]
+        parameters = {"sessionId": session_id, **parameters}
+        with client.stream("GET", path, params=parameters, headers=headers) as answer:
+            assert answer.status_code == status
+            assert answer.headers["content-type"].partition(";")[0] in responses[str(status)]["content"]

@@ -519,6 +519,11 @@ async def test_unknown_routes_and_methods_have_the_shape_of_these_routes(api, pr
     assert told(await api.request("DELETE", "/api/sessions/create"))[0] == 405
 
 
+@pytest.mark.parametrize(("path", "allowed"), [("details", "GET, POST"), ("create", "POST"), ("events/stream", "GET")])
+async def test_a_method_that_is_refused_is_told_all_that_are_not(api, path, allowed):
+    assert (await api.delete(f"/api/sessions/{path}")).headers["allow"] == allowed
+
+
 async def test_other_routes_keep_their_shape(api):
     assert (await api.get("/api/v1/sessionsx")).json()["error"]["code"] == "not_found"
     assert (await api.get("/api/v1/agents?limit=x")).json()["error"]["code"] == "invalid_request"
