@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.end_to_end.session_organism import organism_yaml
 from tests.end_to_end.up import Up
 from tests.fake_llm import FakeLlm, Reply
 
@@ -22,13 +23,6 @@ WORDS = " ".join(f"w{number}" for number in range(60))
 SLOW = Reply(text=WORDS, chunk_delay_s=0.05)  # three seconds
 WITHIN_S = 40.0
 SETTINGS = {"isolation": "shared", "shared_cells": 1}
-
-
-def organism_yaml(llm: FakeLlm, settings: dict[str, Any]) -> str:
-    """YAML takes JSON."""
-    backend = {"provider": "openai", "base_url": llm.base_url, "models": ["fake"]}
-    sections = {"organism": {"name": "talk"}, "llm": {"backends": [backend], "retries": 0}, "sessions": settings}
-    return json.dumps(sections)
 
 
 @pytest.fixture
