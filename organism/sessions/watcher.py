@@ -29,7 +29,8 @@ class Watcher:
     """One reader of one session's events.
 
     Args:
-        position: seq of the event behind which to begin; None begins with what happens next.
+        position: seq of the event behind which to begin; None, or one that is still to come, begins with what happens
+            next.
         feed, channel: where it follows already.
     """
 
@@ -51,8 +52,8 @@ class Watcher:
     async def follow(self) -> None:
         """Begins to follow. Raises SessionNotFound, TooManySessions, StorageUnavailable, OrganismUnreachable."""
         self._feed, self._channel, self._known_seq = await self._source.follow(self._session_id)
-        if self._position is None:
-            self._position = self._known_seq
+        if self._position is None or self._position > self._known_seq:
+            self._position = self._known_seq  # waiting for the seq that a client has made up would hide events from it
 
     async def watch(self, status: SessionStatus) -> AsyncGenerator[Watched]:
         """`status` first, then everything, until the session is deleted or the generator closed."""

@@ -310,6 +310,16 @@ async def test_a_watcher_without_a_position_begins_with_what_happens_next(direct
         assert seqs((await anext(items)).frames) == [2]
 
 
+async def test_a_watcher_with_a_position_that_is_still_to_come_misses_nothing(directory):
+    directory.log.add(UserMessage(content="old"))
+    async with opened(directory) as service, service.watch(S, 1000) as items:
+        await anext(items)
+        directory.cell.publish(directory.log.add(UserMessage(content="new")))
+        assert seqs((await anext(items)).frames) == [2]
+        directory.cell.die()
+        assert seqs((await anext(items)).frames) == [3]
+
+
 async def test_a_watcher_goes_on_in_the_next_cell_without_a_gap(directory):
     async with opened(directory) as service, service.watch(S, 0) as items:
         await anext(items)
