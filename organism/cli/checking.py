@@ -1,4 +1,4 @@
-"""check: everything that is wrong with an organism.yaml and with the classes and handlers it names."""
+"""check: everything that is wrong with an organism.yaml and with the classes, handlers and tools it names."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from organism.config import Listener, OrganismConfig
 from organism.config_file import CONFIG_NAME, load_config, read_config_text, read_dotenv
 from organism.errors import ConfigError, HandlerNotLoaded
 from organism.loading import load_handler, load_payload
+from organism.sessions.tools.names import is_python_function
+from organism.sessions.tools.python_function import load_function
 from organism.yaml_source import YamlSource, parse_yaml
 
 
@@ -26,7 +28,7 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="organism.yaml, or its folder.")] = Path(CONFIG_NAME),
     as_json: AsJson = False,
 ) -> None:
-    """Validates organism.yaml without starting anything; imports the classes and handlers that it names.
+    """Validates organism.yaml without starting anything; imports the classes, handlers and tools that it names.
 
     All problems are listed with file and line. `organism up` does the same before it starts.
     """
@@ -80,13 +82,26 @@ def _fact(problem: ConfigError) -> dict[str, Any]:
 
 
 def _unloadable(config: OrganismConfig, path: Path) -> list[ConfigError]:
-    """A problem for each payload class and each handler that cannot be loaded."""
+    """A problem for each payload class, handler and tool that cannot be loaded."""
     source = parse_yaml(read_config_text(path), str(path))
-    return [
+    listeners = [
         _located(error, listener, index, source)
         for index, listener in enumerate(config.listeners)
         for error in _load_errors(listener, path.parent)
     ]
+    return listeners + list(_unloadable_tools(config, path.parent, source))
+
+
+def _unloadable_tools(config: OrganismConfig, folder: Path, source: YamlSource) -> Iterator[ConfigError]:
+    for index, agent in enumerate(config.sessions.agents):
+        for position, name in enumerate(agent.tools):
+            if not is_python_function(name):
+                continue
+            try:
+                load_function(name, folder)
+            except HandlerNotLoaded as error:
+                location = ("sessions", "agents", index, "tools", position)
+                yield _unloaded(error, ".".join(map(str, location)), source.line_of(location), source)
 
 
 def _load_errors(listener: Listener, folder: Path) -> Iterator[HandlerNotLoaded]:
@@ -103,6 +118,9 @@ def _load_errors(listener: Listener, folder: Path) -> Iterator[HandlerNotLoaded]
 
 def _located(error: HandlerNotLoaded, listener: Listener, index: int, source: YamlSource) -> ConfigError:
     field = "payload_class" if error.dotted == listener.payload_class else "handler"
-    line = source.line_of(("listeners", index, field))
+    return _unloaded(error, f"listeners.{index}.{field}", source.line_of(("listeners", index, field)), source)
+
+
+def _unloaded(error: HandlerNotLoaded, field: str, line: int | None, source: YamlSource) -> ConfigError:
     problem = f"cannot load {error.dotted}: {error.reason}"
-    return ConfigError(source.file, line, f"listeners.{index}.{field}", problem, "Correct it there or in the module")
+    return ConfigError(source.file, line, field, problem, "Correct it there or in the module")

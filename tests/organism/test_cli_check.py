@@ -54,6 +54,17 @@ def test_every_problem_is_listed_with_file_and_line(starter: Path) -> None:
     assert f"{starter / 'organism.yaml'}:8: listeners.1.payload_class: cannot load missing.Text" in result.stderr
 
 
+def test_a_tool_of_a_session_agent_that_is_not_there_is_a_problem(starter: Path) -> None:
+    text = (starter / "organism.yaml").read_text()
+    agents = "sessions:\n  agents:\n    - name: helper\n      tools: [files, handlers.coun_words]\n"
+    (starter / "organism.yaml").write_text(f"{text}\n{agents}")
+    result = run("check", starter)
+    assert result.exit_code == ExitCode.INVALID
+    line = len(text.splitlines()) + 5
+    place = f"{starter / 'organism.yaml'}:{line}: sessions.agents.0.tools.1: cannot load handlers.coun_words"
+    assert place in result.stderr
+
+
 def test_problems_are_json_when_asked_for(starter: Path) -> None:
     (starter / "organism.yaml").write_text(TWO_BAD_LISTENERS)
     error = json.loads(run("check", starter, "--json").stdout)["error"]
