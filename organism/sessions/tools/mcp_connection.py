@@ -7,6 +7,7 @@ wrong with the server stays there: callers get ToolFailed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Mapping
@@ -25,6 +26,8 @@ from mcp_types import Tool as McpTool
 
 from organism.config import McpServer
 from organism.sessions.tools.base import ToolFailed
+
+logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 30.0
@@ -59,9 +62,9 @@ class McpConnection:
         return self._server.name
 
     async def tools(self) -> list[McpTool]:
-        """What the server offers; nothing while it does not answer."""
+        """What the server offers, or offered when it last answered: calls say then that it is not there."""
         await self._start()
-        return self._tools if self._client is not None else []
+        return self._tools
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         """Raises ToolFailed when the server does not answer, or dies. Cancelling tells the server."""
@@ -104,6 +107,7 @@ class McpConnection:
                 self._reason = "it ended"
             except Exception as error:  # whatever a server does ends its connection only
                 self._reason = _text(error)
+                logger.warning("MCP server %r does not answer: %s; it is tried again", self.name, self._reason)
             finally:
                 self._client = None
                 self._settled.set()
