@@ -148,7 +148,8 @@ class SqliteClient:
             return server
 
     def _spawn(self, far: socket.socket, near: socket.socket) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-I", "-S", sqlite_server.__file__, str(far.fileno())]
+        named_for_ps = str(self._path)
+        command = [sys.executable, "-I", "-S", sqlite_server.__file__, str(far.fileno()), named_for_ps]
         try:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(far.fileno(), self._lock_descriptor))
         except OSError as error:

@@ -80,7 +80,7 @@ async def test_a_killed_storage_process_loses_nothing(start, tmp_path):
         async with load.running():
             for _ in range(3):
                 await load.some_more()
-                kill_storage_process(organism)
+                os.kill(storage_process(organism), signal.SIGKILL)
         await organism.idle()
     check(organism, load)
 
@@ -270,7 +270,7 @@ async def test_a_full_disk_refuses_clearly_and_is_recovered_from(start, tmp_path
         load = Load(organism.ref)
         async with load.running():
             await load.some_more()
-            [storage] = organism.pids("sqlite_server.py")
+            storage = storage_process(organism)
             with nothing_written(storage):
                 await until(lambda: load.refused > 0, "injects are refused")
                 with pytest.raises(StorageUnavailable, match="send again later"):
@@ -293,9 +293,10 @@ def nothing_written(pid: int) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
-def kill_storage_process(organism: OnRay) -> None:
-    [pid] = organism.pids("sqlite_server.py")
-    os.kill(pid, signal.SIGKILL)
+def storage_process(organism: OnRay) -> int:
+    """The process that owns the file of the log; the one of the sessions has another."""
+    [pid] = organism.pids("sqlite_server.py", organism.log.name)
+    return pid
 
 
 async def test_a_storage_takes_one_pump(start, tmp_path):
