@@ -154,7 +154,7 @@ def test_a_conversation_shows_what_happens_and_can_be_left(server: SessionServer
     chat.type("hi\n")
     chat.see(r"let me see\s+⚙ read_file .* → the text  12 ms\s+Hello\s+> ")
     chat.type("/model\n")
-    chat.see(r"local: small, large\s+> ")
+    chat.see(r"local: small, large\s+cloud: huge\s+> ")
     chat.type("/nonsense\n")
     chat.see(r"there is no /nonsense.*\s+> ")
     chat.type("tell me more\n")
