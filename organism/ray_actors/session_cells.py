@@ -16,6 +16,7 @@ from organism.ray_actors.pump_name import MAX_CALLS
 from organism.ray_actors.reasons import reason_of
 from organism.ray_actors.session_cell_actor import RemoteSessionCell
 from organism.sessions.encoding import decode_feed
+from organism.sessions.events import Frame
 from organism.sessions.plan import PREFIXES
 from organism.sessions.records import ModelChoice, SessionChanges, SessionRecord
 from organism.sessions.wire import (
@@ -116,7 +117,7 @@ class RaySessionCellPort:
         self.name = name
         self._actor = actor
 
-    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> int:
+    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> Frame:
         return await self._ask("begin", session_id, query, follower)
 
     async def ask(self, session_id: str, query: Query) -> Answered:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from organism.sessions.events import Frame
 from organism.sessions.records import ModelChoice, SessionChanges, SessionRecord
 from organism.sessions.session_cell import SessionCell
 from organism.sessions.wire import (
@@ -58,7 +59,7 @@ class LocalSessionCell:
     def is_dead(self) -> bool:
         return self._died.done()
 
-    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> int:
+    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> Frame:
         return await self._call(self._cell.begin(session_id, query, follower))
 
     async def ask(self, session_id: str, query: Query) -> Answered:

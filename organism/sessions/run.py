@@ -7,12 +7,12 @@ import time
 
 from organism.errors import OrganismError
 from organism.sessions.agent_loop import AgentLoop
-from organism.sessions.events import RunStatus
+from organism.sessions.events import Frame, RunStatus
 from organism.sessions.wire import Answered
 
 
 class Run:
-    """`begun` has the seq of its user_message once that is stored; `ended` its outcome once that is stored, too.
+    """`begun` has its user_message once that is stored; `ended` its outcome once that is stored, too.
 
     first_seq: of its user_message. last_seq: of its agent_run_end, when it has ended.
     """
@@ -26,9 +26,10 @@ class Run:
         self.is_stored = False
         self.status: RunStatus = "executing"
         self.error: OrganismError | None = None
+        self.first: Frame | None = None  # its user_message
         self.message: bytes | None = None  # the last assistant_message
         self.is_silent = False  # it has left this cell: whatever it still does is told to nobody
-        self.begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.begun: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
 
     @property
@@ -46,7 +47,8 @@ class Run:
     def has_begun(self) -> None:
         self.is_stored = True
         if not self.begun.done():
-            self.begun.set_result(self.first_seq)
+            assert self.first is not None
+            self.begun.set_result(self.first)
 
     def refuse(self, error: OrganismError) -> None:
         """Nothing of it was stored."""
@@ -69,7 +71,7 @@ class Run:
         self.refuse(error)
 
 
-def _fail(future: asyncio.Future[int] | asyncio.Future[Answered], error: OrganismError) -> None:
+def _fail(future: asyncio.Future[Frame] | asyncio.Future[Answered], error: OrganismError) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # nobody may be waiting: then it is no "exception never retrieved"

@@ -123,7 +123,11 @@ class SessionService:
 
     async def begin(self, session_id: str, query: Query) -> int:
         query = _identified(query)
-        return await self._once(session_id, query, lambda feed: feed.port.begin(session_id, query), _itself)
+
+        async def begin(feed: CellFeed) -> int:
+            return _seq(await feed.port.begin(session_id, query))
+
+        return await self._once(session_id, query, begin, _itself)
 
     @contextlib.asynccontextmanager
     async def run(self, session_id: str, query: Query) -> AsyncIterator[AsyncGenerator[list[Frame]]]:
@@ -133,11 +137,11 @@ class SessionService:
         async def begin(feed: CellFeed) -> Watcher:
             channel = feed.open(session_id)
             try:
-                seq = await feed.port.begin(session_id, query, feed.follower)
+                first = await feed.port.begin(session_id, query, feed.follower)
             except BaseException:
                 feed.close(session_id, channel)
                 raise
-            return Watcher(self, session_id, seq - 1, feed, channel)
+            return Watcher(self, session_id, _seq(first) - 1, feed, channel, first)
 
         async def interrupted(seq: int) -> Watcher:
             return Watcher(self, session_id, seq - 1)
@@ -265,6 +269,11 @@ def _identified(query: Query) -> Query:
 
 async def _itself(seq: int) -> int:
     return seq
+
+
+def _seq(stored: Frame) -> int:
+    assert stored.seq is not None
+    return stored.seq
 
 
 def _log_failure(error: BaseException) -> None:

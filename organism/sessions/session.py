@@ -309,7 +309,9 @@ class Session:
         event = event.model_copy(update={"seq": self._last_seq})
         self._history.add(event)
         frame = encode(self.id, event)
-        if self.run is not None and event.type == "assistant_message":
+        if self.run is not None and event.seq == self.run.first_seq:
+            self.run.first = frame
+        elif self.run is not None and event.type == "assistant_message":
             self.run.message = frame.body
         self._outbox.append(frame)
         self._unstored += 1
@@ -342,11 +344,11 @@ class Session:
         self.record = self.record.model_copy(
             update={"last_seq": append.record.last_seq, "updated_at": append.record.updated_at}
         )
-        self._publish_until(append.record.last_seq)
         run, is_news = self.run, False
         if run is not None and run.loop is not None and run.first_seq <= append.record.last_seq:
             is_news = not run.is_stored
-            run.has_begun()
+            run.has_begun()  # first: its answer brings whoever asked the first event
+        self._publish_until(append.record.last_seq)
         while self._endings and (self._endings[0].last_seq or 0) <= append.record.last_seq:
             ended = self._endings.popleft()
             ended.has_begun()

@@ -11,6 +11,7 @@ from typing import Any
 
 from organism.bundle import unpack
 from organism.errors import OrganismError, SessionNotFound
+from organism.sessions.events import Frame
 from organism.sessions.feeds import Feeds
 from organism.sessions.models import Models
 from organism.sessions.recorder import Recorder
@@ -90,7 +91,7 @@ class SessionCell:
 
     # For API replicas
 
-    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> int:
+    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> Frame:
         session = await self._session(session_id)
         means = await self._means(session)
         if follower is not None:

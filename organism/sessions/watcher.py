@@ -31,7 +31,7 @@ class Watcher:
     Args:
         position: seq of the event behind which to begin; None, or one that is still to come, begins with what happens
             next.
-        feed, channel: where it follows already.
+        feed, channel: where it follows already. first: the event at `position + 1`, where it is known already.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class Watcher:
         position: int | None,
         feed: CellFeed | None = None,
         channel: Channel | None = None,
+        first: Frame | None = None,
     ) -> None:
         self._source = source
         self._session_id = session_id
         self._position = position
         self._feed = feed
         self._channel = channel
+        self._first = first
         self._known_seq = 0  # the newest event that was stored when it began to follow
 
     async def follow(self) -> None:
@@ -70,10 +72,14 @@ class Watcher:
         """The events from `position` to the next agent_run_end."""
         has_begun = False
         try:
+            if self._first is not None:
+                yield [self._first]
             async for frames, _, _ in self._items():
                 if not has_begun:
                     frames = _from_first_stored(frames)
                     has_begun = bool(frames)
+                    if self._first is not None:
+                        del frames[:1]
                 for index, frame in enumerate(frames):
                     if frame.type == "agent_run_end":
                         yield frames[: index + 1]

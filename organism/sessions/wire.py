@@ -179,8 +179,8 @@ class FeedBatch(NamedTuple):
 class SessionCellPort(Protocol):
     """A session cell as API replicas see it. All raise CellDied when its process is gone, and SessionNotHere."""
 
-    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> int:
-        """Starts a run and returns when that is stored: the seq of its user_message. `follower` follows from before it.
+    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> Frame:
+        """Starts a run and returns when that is stored: its user_message. `follower` follows from before that.
 
         Raises SessionBusy, ServerExclusive, InvalidQuery, StorageUnavailable.
         """

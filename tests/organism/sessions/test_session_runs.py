@@ -75,7 +75,7 @@ async def test_a_run_tells_its_events_in_the_order_of_the_contract(tmp_path, lin
     llm.script(Reply(text="Hello there.", thinking="Let me think."))
     async with opened(tmp_path, link, served(llm.base_url)) as cell:
         follower = Follower(cell)
-        assert await cell.begin("s", Query("Hi", stream=True, id="q1"), follower.name) == 1
+        assert (await cell.begin("s", Query("Hi", stream=True, id="q1"), follower.name)).seq == 1
         await follower.until_end()
     assert follower.types == [
         *BEGINNING,

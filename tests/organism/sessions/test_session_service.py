@@ -72,7 +72,7 @@ class Cell:
         if not self.holds:
             raise SessionNotHere(S)
 
-    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> int:
+    async def begin(self, session_id: str, query: Query, follower: str | None = None) -> Frame:
         if self.dies_in == "begin: stored":
             self.log.add(UserMessage(id=query.id, content="?"))
             self.dies_in = "begin"
@@ -83,8 +83,7 @@ class Cell:
             self.followers.setdefault(follower, [])
         frame = self.log.add(UserMessage(id=query.id, content=query.content))
         self.publish(frame)
-        assert frame.seq is not None
-        return frame.seq
+        return frame
 
     async def ask(self, session_id: str, query: Query) -> Answered:
         if self.dies_in == "ask: stored":
