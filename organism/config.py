@@ -216,6 +216,67 @@ class SessionsSection(Section):
         return next((each for each in self.offered if each.name == name), None)
 
 
+class GitCredentialSection(Section):
+    """For https and ssh URLs of one host. The token is in an environment variable, never in this file."""
+
+    host: str = Field(min_length=1, max_length=253)
+    token_env: str = Field(description="the environment variable with the token")
+    username: str = Field(default="x-access-token", min_length=1, max_length=200)
+
+
+class EmbedderSection(Section):
+    """What makes vectors of texts. Libraries that another one has made are to be ingested again."""
+
+    provider: Literal["minilm-static", "hashing", "openai"] = Field(
+        default="minilm-static",
+        description="minilm-static needs no network; openai is any OpenAI-compatible endpoint; hashing is for tests",
+    )
+    base_url: str | None = Field(default=None, description="of the endpoint, for openai")
+    model: str = Field(default="", description="for openai")
+    api_key_env: str | None = Field(default=None, description="the environment variable with the key, for openai")
+    dim: int | None = Field(default=None, ge=1, le=100_000, description="of the vectors, where the model lets choose")
+    timeout_s: float = Field(default=60.0, gt=0, description="of one request")
+
+
+class LibrarianLimits(Section):
+    """What an ingest may take. Larger repositories are refused, larger files skipped and reported."""
+
+    max_files: int = Field(default=200_000, ge=1)
+    max_total_bytes: int = Field(default=2_000_000_000, ge=1, description="of all files")
+    max_clone_bytes: int = Field(default=2_000_000_000, ge=1, description="of what git fetches")
+    fetch_timeout_s: float = Field(default=600.0, gt=0)
+    max_jobs: int = Field(default=20, ge=1, description="ingests that run or wait; more get 429")
+    max_file_bytes: int = Field(default=1_000_000, ge=1, description="larger files are skipped")
+    max_line_chars: int = Field(default=5_000, ge=1, description="files with longer lines are skipped")
+    max_path_bytes: int = Field(default=1_024, ge=1, description="files with longer paths are skipped")
+    parse_timeout_s: float = Field(default=3.0, gt=0, description="of one file, which is cut as plain text then")
+
+
+class LibrarianSection(Section):
+    """Codebase intelligence: git repositories as libraries that are searched and asked."""
+
+    enabled: bool = True
+    path: str = Field(
+        default=".organism/librarian",
+        min_length=1,
+        description="where libraries are: a folder, from the organism's, or the URL of a filesystem (s3://bucket/path)",
+    )
+    local_repositories: bool | None = Field(
+        default=None, description="whether file:// URLs and paths may be ingested; None: where api.host is loopback"
+    )
+    private_hosts: tuple[str, ...] = Field(
+        default=(), description="hosts of repositories that may have addresses of a private network"
+    )
+    credentials: tuple[GitCredentialSection, ...] = ()
+    embedder: EmbedderSection = EmbedderSection()
+    model: str | None = Field(
+        default=None, description="writes answers: a model name of llm.backends; None lets the router choose"
+    )
+    workers: int | None = Field(default=None, ge=1, le=1024, description="processes of an ingest; None: one per CPU")
+    replicas: int = Field(default=1, ge=1, le=64, description="processes that search")
+    limits: LibrarianLimits = LibrarianLimits()
+
+
 class OrganismConfig(Section):
     """The whole of organism.yaml."""
 
@@ -232,6 +293,7 @@ class OrganismConfig(Section):
     storage: StorageSection = StorageSection()
     sessions: SessionsSection = SessionsSection()
     workspace: WorkspaceSection = WorkspaceSection()
+    librarian: LibrarianSection = LibrarianSection()
     supervision: Supervision = Supervision()
     limits: Limits = Limits()
     api: ApiSection = ApiSection()

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from organism.config import Listener, OrganismConfig, SessionsSection
+from organism.config import LibrarianSection, Listener, OrganismConfig, SessionsSection
 from organism.masking import mask_text
 from organism.sessions.tools.names import BUILT_IN, is_mcp, is_python_function, mcp_name
 
@@ -35,6 +35,7 @@ def breaches(config: OrganismConfig) -> Iterator[Breach]:
     yield from _unreachable_agents(config)
     yield from _mcp_servers_of_no_kind(config.sessions)
     yield from _values_instead_of_variables(config.sessions)
+    yield from _unusable_in_librarian(config.librarian)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
@@ -89,6 +90,7 @@ def _unknown_models(config: OrganismConfig) -> Iterator[Breach]:
     asked: list[tuple[Location, str | None]] = [
         *((("listeners", index, "model"), each.model) for index, each in enumerate(config.listeners)),
         *((("sessions", "agents", index, "model"), each.model) for index, each in enumerate(config.sessions.agents)),
+        (("librarian", "model"), config.librarian.model),
     ]
     for location, model in asked:
         if model is not None and model not in models:
@@ -188,6 +190,20 @@ def _values_instead_of_variables(sessions: SessionsSection) -> Iterator[Breach]:
                 remedy = "Put the value into .env (NAME=…) and write the variable's name here (NAME)"
                 problem = "is no name of an environment variable"
                 yield Breach(("sessions", "mcp_servers", index, *location), problem, remedy)
+
+
+def _unusable_in_librarian(librarian: LibrarianSection) -> Iterator[Breach]:
+    named: list[tuple[Location, str | None]] = [
+        *((("credentials", index, "token_env"), each.token_env) for index, each in enumerate(librarian.credentials)),
+        (("embedder", "api_key_env"), librarian.embedder.api_key_env),
+    ]
+    for location, name in named:
+        if name is not None and not is_variable_name(name):
+            remedy = "Put the value into .env (GIT_TOKEN=…) and write the variable's name here (GIT_TOKEN)"
+            yield Breach(("librarian", *location), "is no name of an environment variable", remedy)
+    if librarian.embedder.provider == "openai" and not librarian.embedder.model:
+        remedy = "Write the model's name, such as text-embedding-3-small"
+        yield Breach(("librarian", "embedder", "model"), "the openai embedder needs one", remedy)
 
 
 def is_variable_name(text: str) -> bool:

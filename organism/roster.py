@@ -395,7 +395,7 @@ class Roster:
         await self._pump.storage.commit(Commit(settings={ACTIVE: to_setting(active, plans)}))
 
     def _refuse_fixed(self, old: OrganismConfig, new: OrganismConfig) -> None:
-        for field in ("organism", "storage", "api", "workspace"):
+        for field in ("organism", "storage", "api", "workspace", "librarian"):
             if getattr(old, field) != getattr(new, field):
                 remedy = "Undo the change, or stop the organism and start it again"
                 raise ConfigError(str(self.path), None, field, "cannot change while the organism runs", remedy)
