@@ -9,7 +9,9 @@ from organism.messages import Accepted, DeadLetter, Inject, Message
 from organism.storage.base import MessageFilter, ThreadFilter
 from organism.threads import Thread
 
-EventKind = Literal["message", "thread_created", "thread_updated", "agent_state", "session_state", "error", "reloaded"]
+EventKind = Literal[
+    "message", "thread_created", "thread_updated", "agent_state", "session_state", "ingest", "error", "reloaded"
+]
 
 
 class Event(NamedTuple):
@@ -17,8 +19,9 @@ class Event(NamedTuple):
 
     `value` by kind: message → Message; thread_created and thread_updated → ThreadView; agent_state → the agent
     as in Snapshot.agents; session_state → {id, state: active | executing | idle | error | stored | deleted, cell,
-    pid, timestamp}; error → {thread_id, agent, error, timestamp}; reloaded → {added, changed, removed}
-    (read a new snapshot then). `seq` is the log position it belongs to, None where it has none.
+    pid, timestamp}; ingest → a job of the librarian; error → {thread_id, agent, error, timestamp}; reloaded →
+    {added, changed, removed} (read a new snapshot then). `seq` is the log position it belongs to, None where it has
+    none.
     """
 
     kind: EventKind
@@ -109,6 +112,10 @@ class OrganismRef(Protocol):
     async def resume(self, agent: str) -> dict[str, Any]: ...
 
     async def reload(self) -> Reloaded: ...
+
+    async def announce_ingest(self, job: dict[str, Any]) -> None:
+        """Publishes an ingest event: how a job of the librarian gets on. Nothing is stored."""
+        ...
 
     async def stop(self) -> None:
         """Begins a graceful stop and returns; the organism takes no injects from now on."""

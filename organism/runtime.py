@@ -22,7 +22,7 @@ from organism.messages import Accepted, DeadLetter, Inject, Message, iso_timesta
 from organism.plan import CellPlan
 from organism.publisher import Publisher
 from organism.pump import Pump
-from organism.ref import EventBatch, Reloaded, Snapshot
+from organism.ref import Event, EventBatch, Reloaded, Snapshot
 from organism.roster import Roster
 from organism.router import Router
 from organism.sessions.directory import Directory
@@ -171,6 +171,9 @@ class Runtime:
             raise Stopping
         async with self._reloading:
             return await self._roster.reload(self.sessions.reloading)
+
+    async def announce_ingest(self, job: dict[str, Any]) -> None:
+        self.pump.publisher.publish([Event("ingest", None, job)])
 
     async def stop(self) -> None:
         if self.pump.status == "running":

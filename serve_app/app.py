@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
+from librarian.ref import LibrarianRef
 from organism.ref import OrganismRef
 from organism.sessions.ref import SessionsRef
 from serve_app import error_handlers, websocket
@@ -17,6 +18,7 @@ from serve_app.dependencies import OpenStreams, Replica
 from serve_app.feed import Feed
 from serve_app.hub import Hub
 from serve_app.inlet import Inlet
+from serve_app.librarian_models import SCHEMAS as LIBRARIAN_SCHEMAS
 from serve_app.live import Live
 from serve_app.payload_classes import PayloadClasses
 from serve_app.request_timeout import RequestTimeout
@@ -24,6 +26,8 @@ from serve_app.routes import (
     agents,
     control,
     health,
+    librarian,
+    librarian_search,
     messages,
     models,
     oneshot,
@@ -49,8 +53,8 @@ Watch and steer a running organism. Lists answer `{"<plural>": [...], "count", "
 and WebSockets.
 
 **`/ws`** sends `connected` (the whole picture, and its `seq`), then `message`, `thread_created`, `thread_updated`,
-`agent_state`, `session_state`, `error` and `reloaded` events; `/ws?since=<seq>` replays the messages behind that
-position first.
+`agent_state`, `session_state`, `ingest`, `error` and `reloaded` events; `/ws?since=<seq>` replays the messages behind
+that position first.
 Commands: `subscribe` {threads, agents, events}, `unsubscribe`, `inject` {to, payload, thread_id}, `pause` {agent},
 `resume` {agent}, `kill` {thread_id}, `requeue` {message_id}, `ping`. Each is answered by an `ack` event, or an `error`
 event, with its `cmd` and the `id` that the client gave it; the connection stays. Commands of one connection take
@@ -65,6 +69,9 @@ missed events that belong to these positions, which `GET /messages?after=<from_s
 **Agent sessions** are below `/api/sessions` and, the same, `/api/v1/sessions`; what happens in one is followed over
 server-sent events, or Socket.IO at `/socket.io`. Their errors are `{"error": "<text>", "code", "details"?}`, and their
 `seq` counts the stored events of one session. `session_state` on `/ws` tells of each session that changes.
+
+**The librarian** is below `/librarian`: git repositories become libraries, which are searched, asked and read. `ingest`
+events on `/ws` tell how each ingest gets on.
 """
 
 Connect = Callable[[], Awaitable[OrganismRef]]
@@ -73,18 +80,23 @@ Connect = Callable[[], Awaitable[OrganismRef]]
 OpenSessions = Callable[[], AbstractAsyncContextManager[SessionsRef]]
 
 
-def build_app(connect: OrganismRef | Connect, open_sessions: OpenSessions | None = None) -> FastAPI:
+def build_app(
+    connect: OrganismRef | Connect,
+    open_sessions: OpenSessions | None = None,
+    library_service: LibrarianRef | None = None,
+) -> FastAPI:
     """The application; limits and intervals come from the organism's own configuration, also after a reload.
 
     Args:
         connect: the organism, or an async function that finds it, called when the application starts.
         open_sessions: opens the agent sessions, after `connect`; without it their routes answer 503.
+        library_service: the librarian; without it its routes answer 503.
     """
     app = FastAPI(
         title="Organism",
         description=DESCRIPTION,
         version="1",
-        lifespan=_lifespan(connect, open_sessions),
+        lifespan=_lifespan(connect, open_sessions, library_service),
         middleware=_middleware(),
         redirect_slashes=False,
     )
@@ -95,7 +107,7 @@ def build_app(connect: OrganismRef | Connect, open_sessions: OpenSessions | None
     for module in (session_queries, sessions, session_streams, session_workspace):
         for prefix in SESSION_PATHS:
             app.include_router(module.router, prefix=prefix)
-    for module in (oneshot, models):
+    for module in (oneshot, models, librarian_search, librarian):
         app.include_router(module.router, prefix=BASE_PATH)
     app.include_router(health.router)
     app.include_router(websocket.router)
@@ -109,7 +121,9 @@ def _middleware() -> list[Middleware]:
     return [Middleware(RequestTimeout)]
 
 
-def _lifespan(connect: OrganismRef | Connect, open_sessions: OpenSessions | None) -> Callable[[FastAPI], Any]:
+def _lifespan(
+    connect: OrganismRef | Connect, open_sessions: OpenSessions | None, library_service: LibrarianRef | None
+) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         ref = await connect() if callable(connect) else connect
@@ -119,7 +133,7 @@ def _lifespan(connect: OrganismRef | Connect, open_sessions: OpenSessions | None
             feed = await stack.enter_async_context(Feed(ref, live, hub, classes))
             inlet = await stack.enter_async_context(Inlet(ref))
             service = await stack.enter_async_context(open_sessions()) if open_sessions else None
-            app.state.replica = Replica(ref, live, hub, classes, feed, inlet, OpenStreams(), service)
+            app.state.replica = Replica(ref, live, hub, classes, feed, inlet, OpenStreams(), service, library_service)
             app.state.socket_io = await stack.enter_async_context(SocketIO(app.state.replica))
             await feed.wait_synced(FIRST_SNAPSHOT_S)
             yield
@@ -134,7 +148,12 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             schemas: dict[str, Any] = app.openapi_schema["components"]["schemas"]
-            app.openapi_schema["components"]["schemas"] = {**control.SCHEMAS, **SESSION_SCHEMAS, **schemas}
+            app.openapi_schema["components"]["schemas"] = {
+                **control.SCHEMAS,
+                **SESSION_SCHEMAS,
+                **LIBRARIAN_SCHEMAS,
+                **schemas,
+            }
         return app.openapi_schema
 
     return document

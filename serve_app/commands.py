@@ -29,7 +29,9 @@ MAX_ECHOED_CHARS = 200
 
 Names = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=MAX_NAMES)]
 SmallNumber = Annotated[int | float, Field(ge=-MAX_POSITION, le=MAX_POSITION)]
-EventName = Literal["message", "thread_created", "thread_updated", "agent_state", "session_state", "error", "reloaded"]
+EventName = Literal[
+    "message", "thread_created", "thread_updated", "agent_state", "session_state", "ingest", "error", "reloaded"
+]
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
 
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from librarian.ref import LibrarianRef
 from organism.ref import OrganismRef
 from organism.sessions.ref import SessionsRef
-from serve_app.errors import ReplicaBusy, SessionsNotServed
+from serve_app.errors import LibrarianNotServed, ReplicaBusy, SessionsNotServed
 from serve_app.feed import Feed
 from serve_app.hub import Hub
 from serve_app.inlet import Inlet
@@ -31,7 +32,7 @@ class OpenStreams:
 class Replica:
     """The parts of one API replica, from the start of the app to its end.
 
-    session_service: None where the app was built without agent sessions.
+    session_service, library_service: None where the app was built without agent sessions, or without a librarian.
     """
 
     organism: OrganismRef
@@ -42,6 +43,7 @@ class Replica:
     inlet: Inlet
     streams: OpenStreams
     session_service: SessionsRef | None
+    library_service: LibrarianRef | None
 
     @property
     def sessions(self) -> SessionsRef:
@@ -49,6 +51,13 @@ class Replica:
         if self.session_service is None:
             raise SessionsNotServed
         return self.session_service
+
+    @property
+    def librarian(self) -> LibrarianRef:
+        """Raises: LibrarianNotServed."""
+        if self.library_service is None:
+            raise LibrarianNotServed
+        return self.library_service
 
     @contextmanager
     def stream_place(self) -> Iterator[None]:
@@ -103,6 +112,10 @@ async def _sessions(connection: HTTPConnection) -> SessionsRef:
     return connection.app.state.replica.sessions
 
 
+async def _librarian(connection: HTTPConnection) -> LibrarianRef:
+    return connection.app.state.replica.librarian
+
+
 async def _live(connection: HTTPConnection) -> Live:
     return connection.app.state.replica.live
 
@@ -110,4 +123,5 @@ async def _live(connection: HTTPConnection) -> Live:
 ReplicaDep = Annotated[Replica, Depends(_replica)]
 OrganismDep = Annotated[OrganismRef, Depends(_organism)]
 SessionsDep = Annotated[SessionsRef, Depends(_sessions)]
+LibrarianDep = Annotated[LibrarianRef, Depends(_librarian)]
 LiveDep = Annotated[Live, Depends(_live)]

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
+from librarian.errors import LibrarianError
 from organism.errors import (
     BundleError,
     ConfigError,
@@ -42,12 +43,14 @@ from serve_app.errors import (
     BadRequest,
     BodyTooLarge,
     InvalidRequest,
+    LibrarianNotServed,
     MalformedBody,
     PayloadClassMissing,
     ReplicaClosing,
     SessionsNotServed,
     UnsupportedMediaType,
 )
+from serve_app.librarian_errors import describe_librarian, librarian_headers, librarian_status
 from serve_app.responses import Json
 from serve_app.session_errors import STATUS_THERE, has_session_shape, session_shape
 
@@ -72,6 +75,7 @@ STATUS: dict[type, int] = {
     RunInterrupted: 503,
     RunTimeout: 504,
     SessionsNotServed: 503,
+    LibrarianNotServed: 503,
     Stopping: 503,
     ReplicaClosing: 503,
     Overloaded: 429,
@@ -154,6 +158,12 @@ def _retry_after(error: OrganismError) -> str:
     return str(max(1, math.ceil(delay_s)))
 
 
+async def answer_librarian_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LibrarianError)
+    headers = librarian_headers(error)
+    return _answer(request, librarian_status(error), describe_librarian(error), headers=headers)
+
+
 async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # A path starts with "query" or "path": where the parameter stands is plain from its name.
@@ -191,6 +201,7 @@ async def answer_unexpected(request: Request, _: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     app.add_exception_handler(OrganismError, answer_organism_error)
+    app.add_exception_handler(LibrarianError, answer_librarian_error)
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(ClientDisconnect, answer_nobody)

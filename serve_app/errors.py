@@ -119,3 +119,18 @@ class SessionsNotServed(OrganismError):
 
     def __str__(self) -> str:
         return "agent sessions are not served here; start the organism with `organism up` to have them"
+
+
+class LibrarianNotServed(OrganismError):
+    """This API was started without a librarian, or its configuration switches it off."""
+
+    code = "librarian_not_served"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __str__(self) -> str:
+        return (
+            "the librarian is not served here; start the organism with `organism up`, "
+            "and without `librarian: {enabled: false}` in organism.yaml"
+        )

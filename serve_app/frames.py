@@ -15,7 +15,15 @@ from organism.threads import ThreadView
 from serve_app.error_handlers import describe
 
 FrameKind = Literal[
-    "message", "thread_created", "thread_updated", "agent_state", "session_state", "error", "reloaded", "connected"
+    "message",
+    "thread_created",
+    "thread_updated",
+    "agent_state",
+    "session_state",
+    "ingest",
+    "error",
+    "reloaded",
+    "connected",
 ]
 
 ABOUT_AGENTS = ("agent_state", "reloaded")
@@ -103,6 +111,11 @@ def session_frame(value: dict[str, Any], seq: int | None = None) -> Frame:
     return Frame("session_state", seq, text_of({"event": "session_state", "session": value}))
 
 
+def ingest_frame(value: dict[str, Any], seq: int | None = None) -> Frame:
+    """ingest: a job of the librarian begins, gets on or ends."""
+    return Frame("ingest", seq, text_of({"event": "ingest", "job": value}))
+
+
 def error_frame(value: dict[str, Any], seq: int | None = None) -> Frame:
     agent = value.get("agent")
     shown = {"event": "error", "seq": seq} | value
@@ -126,6 +139,7 @@ _FRAMES = {
     "thread_updated": thread_updated_frame,
     "agent_state": agent_frame,
     "session_state": session_frame,
+    "ingest": ingest_frame,
     "error": error_frame,
     "reloaded": reloaded_frame,
 }

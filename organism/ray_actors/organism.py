@@ -75,6 +75,9 @@ class RayOrganism:
     async def reload(self) -> Reloaded:
         return await self._ask("reload")
 
+    async def announce_ingest(self, job: dict[str, Any]) -> None:
+        await self._ask("announce_ingest", job)
+
     async def stop(self) -> None:
         await self._ask("stop")
 

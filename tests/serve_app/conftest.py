@@ -11,6 +11,7 @@ import httpx
 import orjson
 import pytest
 import uvicorn
+from fake_librarian import FakeLibrarian
 from fake_organism import FakeOrganism
 from fake_sessions import FakeSessions
 from fastapi import FastAPI
@@ -26,18 +27,29 @@ def organism() -> FakeOrganism:
 
 
 @pytest.fixture
+async def librarian() -> AsyncIterator[FakeLibrarian]:
+    librarian = FakeLibrarian()
+    yield librarian
+    await librarian.close()
+
+
+@pytest.fixture
 def sessions(tmp_path: Path) -> FakeSessions:
     return FakeSessions(tmp_path)
 
 
-def app_of(organism: OrganismRef, sessions: FakeSessions | None = None) -> FastAPI:
-    return build_app(organism, None if sessions is None else lambda: sessions)
+def app_of(
+    organism: OrganismRef, sessions: FakeSessions | None = None, librarian: FakeLibrarian | None = None
+) -> FastAPI:
+    return build_app(organism, None if sessions is None else lambda: sessions, librarian)
 
 
 @asynccontextmanager
-async def client_of(organism: OrganismRef, sessions: FakeSessions | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(
+    organism: OrganismRef, sessions: FakeSessions | None = None, librarian: FakeLibrarian | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application in this process; requests that fail with a bug are answered, not raised."""
-    app = app_of(organism, sessions)
+    app = app_of(organism, sessions, librarian)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -53,11 +65,13 @@ async def client(organism: FakeOrganism) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def served(organism: OrganismRef, sessions: FakeSessions | None = None) -> AsyncIterator[str]:
+async def served(
+    organism: OrganismRef, sessions: FakeSessions | None = None, librarian: FakeLibrarian | None = None
+) -> AsyncIterator[str]:
     """The application behind a real server on a free port; gives `host:port`."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app_of(organism, sessions), log_level="warning", lifespan="on", ws_per_message_deflate=False
+        app_of(organism, sessions, librarian), log_level="warning", lifespan="on", ws_per_message_deflate=False
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -210,6 +210,10 @@ class FakeOrganism:
         self._check()
         return Reloaded([], [], [], list(self.agents))
 
+    async def announce_ingest(self, job: dict[str, Any]) -> None:
+        self._check()
+        self.happen(Event("ingest", None, job))
+
     async def stop(self) -> None:
         self._check()
         self.stopping = True

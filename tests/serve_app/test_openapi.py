@@ -13,6 +13,7 @@ import httpx
 import pytest
 import schemathesis
 from conftest import served
+from fake_librarian import FakeLibrarian
 from fake_organism import HELLO, FakeOrganism
 from fake_sessions import FakeSessions
 from hypothesis import HealthCheck, settings
@@ -30,7 +31,10 @@ def served_hello(folder: Path) -> Iterator[str]:
 
     async def serve() -> None:
         sessions = FakeSessions(folder / "workspace")
-        async with open_runtime(folder / "organism.yaml") as organism, served(organism, sessions) as address:
+        async with (
+            open_runtime(folder / "organism.yaml") as organism,
+            served(organism, sessions, FakeLibrarian()) as address,
+        ):
             addresses.append(address)
             started.set()
             await asyncio.to_thread(over.wait)
