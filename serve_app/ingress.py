@@ -7,7 +7,6 @@ nothing else is there yet, otherwise below its name.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from organism.garbage import calm_garbage_collector
 from organism.ref import OrganismRef
 from serve_app.app import build_app
 from serve_app.launch_errors import ServeUnusable
+from serve_app.ports import is_loopback
 from serve_app.replica_log import log_to_launcher
 from serve_app.replica_server import configure_server
 
@@ -166,7 +166,7 @@ def _application(
     actor_options: dict[str, Any] = {"num_cpus": 0}
     if variables:
         actor_options["runtime_env"] = {"env_vars": dict(variables)}
-    if _is_loopback(place.host):
+    if is_loopback(place.host):
         actor_options["resources"] = _HEAD_NODE  # replicas listen at the same host as the proxy, which is there
 
     @serve.deployment(
@@ -189,10 +189,3 @@ def _application(
             self.app.state.replica.feed.check()  # type: ignore[attr-defined]  # `app` comes from serve.ingress
 
     return Api.bind()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -25,7 +25,8 @@ PREFER_DOCUMENT = {
     "in": "header",
     "required": False,
     "description": "`respond-async`: answer 202 with the job at once",
-    "schema": {"type": "string", "enum": ["respond-async"]},
+    "schema": {"type": "string"},
+    "example": "respond-async",
 }
 LOCATION = {"Location": {"description": "of the job", "schema": {"type": "string"}}}
 

@@ -168,16 +168,21 @@ class FakeLibrarian:
             uuid4().hex, "running", "fetching", git_url, branch, library_name, None, 0, None, 0, None, NOW, NOW, None
         )
         self._jobs[job.job_id] = job
-        self._running[job.job_id] = asyncio.create_task(self._ingest(job))
+        task = self._running[job.job_id] = asyncio.create_task(self._ingest(job))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # the job tells it
         return job
+
+    def _fetch(self, git_url: str) -> dict[str, str]:
+        try:
+            return dict(self.repositories[git_url])
+        except KeyError:
+            raise SourceUnavailable(git_url, "no such repository") from None
 
     async def _ingest(self, job: Job) -> IngestResult:
         began_s = time.monotonic()
         try:
             await self.gate.wait()
-            if job.git_url not in self.repositories:
-                raise SourceUnavailable(job.git_url, "no such repository")
-            files = dict(self.repositories[job.git_url])
+            files = self._fetch(job.git_url)
         except LibrarianError as error:
             self._end(job, "failed", error={"code": error.code, "message": str(error)})
             raise

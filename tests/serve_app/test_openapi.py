@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import httpx
 import pytest
 import schemathesis
 from conftest import served
-from fake_librarian import FakeLibrarian
+from fake_librarian import REPOSITORY, FakeLibrarian
 from fake_organism import HELLO, FakeOrganism
 from fake_sessions import FakeSessions
 from hypothesis import HealthCheck, settings
@@ -30,10 +31,11 @@ def served_hello(folder: Path) -> Iterator[str]:
     addresses: list[str] = []
 
     async def serve() -> None:
-        sessions = FakeSessions(folder / "workspace")
+        sessions, librarian = FakeSessions(folder / "workspace"), FakeLibrarian()
+        librarian.repositories = defaultdict(lambda: REPOSITORY)  # there is none that cannot be had: no 502
         async with (
             open_runtime(folder / "organism.yaml") as organism,
-            served(organism, sessions, FakeLibrarian()) as address,
+            served(organism, sessions, librarian) as address,
         ):
             addresses.append(address)
             started.set()
