@@ -32,6 +32,7 @@ def breaches(config: OrganismConfig) -> Iterator[Breach]:
     yield from _repeated_in_sessions(config.sessions)
     yield from _unknown_tools(config.sessions)
     yield from _tools_not_configured(config.sessions)
+    yield from _libraries_not_served(config)
     yield from _unreachable_agents(config)
     yield from _mcp_servers_of_no_kind(config.sessions)
     yield from _values_instead_of_variables(config.sessions)
@@ -158,6 +159,14 @@ def _tools_not_configured(sessions: SessionsSection) -> Iterator[Breach]:
             field, example = missing
             problem = f"{name} is off, as sessions.tools.{name}.{field} is empty"
             yield Breach(location, problem, f"List there the {example} that it may use, or leave the tool out")
+
+
+def _libraries_not_served(config: OrganismConfig) -> Iterator[Breach]:
+    if config.librarian.enabled:
+        return
+    for location, name in _named_tools(config.sessions):
+        if name == "search_library":
+            yield Breach(location, "search_library is off, as librarian.enabled is", "Enable it, or leave the tool out")
 
 
 def _unreachable_agents(config: OrganismConfig) -> Iterator[Breach]:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
@@ -20,10 +21,13 @@ from organism import ray_actors
 from organism.config import OrganismConfig
 from organism.errors import OrganismUnreachable
 from organism.garbage import calm_garbage_collector
+from organism.ray_actors.library_search import search_application
 from organism.ref import OrganismRef
 from serve_app.app import build_app
 from serve_app.launch_errors import ServeUnusable
+from serve_app.librarian_settings import LibrarianSettings
 from serve_app.ports import is_loopback
+from serve_app.ray_librarian import RayLibrarian
 from serve_app.replica_log import log_to_launcher
 from serve_app.replica_server import configure_server
 
@@ -58,6 +62,11 @@ class ServePlace(NamedTuple):
         host = head_node if self.host in EVERYWHERE else self.host
         in_url = f"[{host}]" if ":" in host else host
         return f"http://{in_url}:{self.port}{self.prefix.rstrip('/')}"
+
+
+def this_node_ip() -> str:
+    """Of the node of Ray that this process belongs to."""
+    return ray.util.get_node_ip_address()
 
 
 def find_place(organism: str, namespace: str, host: str, port: int) -> ServePlace:
@@ -108,9 +117,15 @@ def start_serve(place: ServePlace, variables: Mapping[str, str]) -> None:
         raise ServeUnusable(_last_line(str(error))) from error
 
 
-def deploy(config: OrganismConfig, namespace: str, place: ServePlace, variables: Mapping[str, str]) -> None:
+def deploy(
+    config: OrganismConfig,
+    namespace: str,
+    place: ServePlace,
+    variables: Mapping[str, str],
+    librarian: LibrarianSettings | None,
+) -> None:
     """Has the replicas started and returns; `deploy_trouble` tells what becomes of them."""
-    application = _application(config, namespace, place, variables)
+    application = _application(config, namespace, place, variables, librarian)
     target = serve.RunTarget(application, name=namespace, route_prefix=place.prefix)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
@@ -120,9 +135,9 @@ def controller_runs() -> bool:
     return _get_global_client(raise_if_no_controller_running=False) is not None
 
 
-def deploy_trouble(namespace: str) -> str | None:
-    """Why the replicas do not start, in one line; None while all is well."""
-    application = serve.status().applications.get(namespace)
+def deploy_trouble(name: str) -> str | None:
+    """Why the replicas of an application do not start, in one line; None while all is well."""
+    application = serve.status().applications.get(name)
     if application is None or application.status != "DEPLOY_FAILED":
         return None
     return _last_line(application.message)
@@ -133,7 +148,7 @@ def undeploy(namespace: str, with_serve: bool) -> None:
     client = _get_global_client(raise_if_no_controller_running=False)
     if client is None:
         return
-    client.delete_apps([namespace])
+    client.delete_apps([namespace, search_application(namespace)])
     if with_serve and not serve.status().applications:
         serve.shutdown()
 
@@ -143,7 +158,11 @@ def _last_line(text: str) -> str:
 
 
 def _application(
-    config: OrganismConfig, namespace: str, place: ServePlace, variables: Mapping[str, str]
+    config: OrganismConfig,
+    namespace: str,
+    place: ServePlace,
+    variables: Mapping[str, str],
+    librarian: LibrarianSettings | None,
 ) -> serve.Application:
     max_body_bytes = config.limits.max_body_bytes
 
@@ -159,7 +178,8 @@ def _application(
             raise RuntimeError("the API cannot run with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=1; unset it")
         log_to_launcher()
         calm_garbage_collector()
-        app = build_app(connect, lambda: ray_actors.connect_sessions(namespace))
+        library_service = RayLibrarian(namespace, librarian) if librarian else None
+        app = build_app(connect, lambda: ray_actors.connect_sessions(namespace), library_service)
         configure_server(app, place.prefix, max_body_bytes)
         return app
 

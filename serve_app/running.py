@@ -22,6 +22,7 @@ from organism import ray_actors
 from organism.config import OrganismConfig
 from organism.errors import OrganismUnreachable
 from organism.ray_actors import RayOrganism
+from organism.ray_actors.library_search import search_application
 from serve_app.announcement import Dashboard, announcement, command_here, entrance
 from serve_app.ingress import (
     ServePlace,
@@ -30,10 +31,13 @@ from serve_app.ingress import (
     deploy_trouble,
     find_place,
     start_serve,
+    this_node_ip,
     undeploy,
 )
 from serve_app.interrupts import Interrupted, Interrupts
 from serve_app.launch_errors import AlreadyRuns, NotReady, RayDied, ServeUnusable
+from serve_app.librarian_actor import end_ingest
+from serve_app.librarian_settings import LibrarianSettings, librarian_settings
 from serve_app.replica_server import DIRECT_HEADER
 from serve_app.run_file import run_file
 
@@ -100,12 +104,16 @@ async def _run(launch: Launch) -> None:
             find_place, launch.config.organism.name, launch.namespace, launch.host, launch.port
         )
         url = place.url(launch.head_node)
+        librarian = librarian_settings(
+            launch.config, launch.file.parent.absolute(), launch.host, this_node_ip(), launch.variables
+        )
         async with _torn_down(launch, with_serve=launch.joined and not place.found):
-            organism = await interrupts.until_first(_start(launch, place, url))
+            organism = await interrupts.until_first(_start(launch, place, url, librarian))
             with run_file(launch.file.parent, url, launch.namespace, launch.dashboard.url):
                 print(await _announcement(launch, url), flush=True)  # noqa: T201 (the launcher is a command)
-                with suppress(Interrupted):
-                    await interrupts.until_first(_until_stopped(organism))
+                async with _search_deployed(librarian, launch.namespace):
+                    with suppress(Interrupted):
+                        await interrupts.until_first(_until_stopped(organism))
                 print("stopping: running handlers finish, what waits stays in the log", flush=True)  # noqa: T201
                 await interrupts.until_second(_stop(organism, launch.config.supervision.drain_timeout_s))
 
@@ -123,6 +131,7 @@ async def _make_room(namespace: str) -> None:
     if (await running.snapshot()).organism["status"] != "stopped":
         raise AlreadyRuns(namespace)
     await ray_actors.shut_down(namespace)
+    await end_ingest(namespace)
 
 
 @asynccontextmanager
@@ -137,6 +146,7 @@ async def _torn_down(launch: Launch, with_serve: bool) -> AsyncIterator[None]:
         if launch.dead_process() is None:
             await ray_actors.shut_down(launch.namespace)
             await asyncio.to_thread(undeploy, launch.namespace, with_serve)
+            await end_ingest(launch.namespace)  # last: an API replica may have started it until now
 
 
 def _give_up() -> None:
@@ -145,13 +155,13 @@ def _give_up() -> None:
     os._exit(1)
 
 
-async def _start(launch: Launch, place: ServePlace, url: str) -> RayOrganism:
+async def _start(launch: Launch, place: ServePlace, url: str, librarian: LibrarianSettings | None) -> RayOrganism:
     """Everything that takes time, side by side. The first error ends the rest."""
     try:
         async with asyncio.TaskGroup() as group:
             pump = group.create_task(ray_actors.start_pump(launch.file, launch.namespace, launch.config.storage))
             group.create_task(asyncio.to_thread(start_serve, place, launch.variables))
-            deploying = group.create_task(_deploy(launch, place))
+            deploying = group.create_task(_deploy(launch, place, librarian))
             await _until_ready(url)
             deploying.cancel()
     except BaseExceptionGroup as errors:
@@ -164,13 +174,41 @@ def _first_of(errors: BaseExceptionGroup) -> BaseException:
     return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _deploy(launch: Launch, place: ServePlace) -> None:
+async def _deploy(launch: Launch, place: ServePlace, librarian: LibrarianSettings | None) -> None:
     while not await asyncio.to_thread(controller_runs):  # noqa: ASYNC110 (it is in another process)
         await asyncio.sleep(POLL_S)
-    await asyncio.to_thread(deploy, launch.config, launch.namespace, place, launch.variables)
-    while (trouble := await asyncio.to_thread(deploy_trouble, launch.namespace)) is None:  # noqa: ASYNC110
+    await asyncio.to_thread(deploy, launch.config, launch.namespace, place, launch.variables, librarian)
+    raise ServeUnusable(await _trouble(launch.namespace))
+
+
+async def _trouble(application: str) -> str:
+    """Returns when Serve gives up to start its replicas: why."""
+    while (trouble := await asyncio.to_thread(deploy_trouble, application)) is None:  # noqa: ASYNC110
         await asyncio.sleep(TROUBLE_POLL_S)
-    raise ServeUnusable(trouble)
+    return trouble
+
+
+@asynccontextmanager
+async def _search_deployed(librarian: LibrarianSettings | None, namespace: str) -> AsyncIterator[None]:
+    """The librarian's search is started meanwhile: nobody waits for it who only wants the organism."""
+    deploying = asyncio.create_task(_deploy_search(librarian, namespace)) if librarian else None
+    try:
+        yield
+    finally:
+        if deploying is not None:
+            deploying.cancel()
+            await asyncio.gather(deploying, return_exceptions=True)
+
+
+async def _deploy_search(librarian: LibrarianSettings, namespace: str) -> None:
+    from serve_app.librarian_ingress import deploy_search
+
+    try:
+        await asyncio.to_thread(deploy_search, librarian, namespace)
+        trouble = await _trouble(search_application(namespace))
+    except ServeUnusable as error:
+        trouble = str(error)
+    print(f"organism: the librarian cannot search: {trouble}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 async def _until_ready(url: str) -> None:

@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError
 
 from organism.errors import OrganismError, OrganismUnreachable
 from organism.garbage import calm_garbage_collector
+from organism.ray_actors.library_search import RayLibrarySearch
 from organism.ray_actors.pump_name import find_pump
 from organism.ray_actors.session_display import show_session
 from organism.sessions.encoding import decode_loaded, decode_refusals, encode_appends, encode_feed
@@ -34,6 +35,7 @@ class SessionCellActor:
     def __init__(self, spec: SessionCellSpec, namespace: str) -> None:
         self._spec = spec
         self._link = RaySessionLink(namespace, show_session if spec.name.startswith(ALONE) else None)
+        self._search_library = RayLibrarySearch(namespace)
         self._cell: SessionCell | None = None
 
     def __repr__(self) -> str:
@@ -42,7 +44,7 @@ class SessionCellActor:
     async def open(self) -> SessionCellAttached | OrganismError:
         """Loads the tools and begins to work; the error (HandlerNotLoaded, BundleError) says why it cannot."""
         try:
-            cell = SessionCell(self._spec, self._link, _end_process)
+            cell = SessionCell(self._spec, self._link, _end_process, self._search_library)
             await cell.open()
         except OrganismError as error:
             return error

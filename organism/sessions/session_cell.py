@@ -20,6 +20,7 @@ from organism.sessions.run import Run
 from organism.sessions.session import Means, Session
 from organism.sessions.summary import summarize
 from organism.sessions.tools.base import Toolset
+from organism.sessions.tools.search_library import LibrarySearch
 from organism.sessions.tools.toolset import open_toolset
 from organism.sessions.wire import (
     Answered,
@@ -43,14 +44,20 @@ MAX_SWEEP_S = 5.0
 class SessionCell:
     """Implements what SessionCellRef promises, in this process.
 
-    on_failure: told of an error after which the cell is of no use any more.
+    on_failure: told of an error after which the cell is of no use any more. search_library: of the tool of that name;
+    without it there is none.
     """
 
     def __init__(
-        self, spec: SessionCellSpec, link: SessionLink, on_failure: Callable[[BaseException], None] | None = None
+        self,
+        spec: SessionCellSpec,
+        link: SessionLink,
+        on_failure: Callable[[BaseException], None] | None = None,
+        search_library: LibrarySearch | None = None,
     ) -> None:
         self.spec = spec
         self._link = link
+        self._search_library = search_library
         self._folder = unpack(spec.bundle, spec.bundle_digest)
         self._models = Models(spec.llm, spec.environ)
         self._toolset: Toolset | None = None
@@ -200,7 +207,7 @@ class SessionCell:
     async def _tools(self) -> Toolset:
         async with self._opening:
             if self._toolset is None:
-                self._toolset = await open_toolset(self.spec, self._folder, self._link)
+                self._toolset = await open_toolset(self.spec, self._folder, self._link, self._search_library)
             return self._toolset
 
     def _is_dispensable(self, session: Session) -> bool:
