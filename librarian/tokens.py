@@ -7,6 +7,7 @@ counts for more than its parts.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from functools import lru_cache
@@ -50,7 +51,7 @@ def terms_of(word: str) -> tuple[str, ...]:
     pieces = parts(word)
     if len(pieces) < 2:
         return tuple(stem(piece) for piece in pieces)
-    pairs = [left + right for left, right in zip(pieces, pieces[1:], strict=False)]
+    pairs = [left + right for left, right in itertools.pairwise(pieces)]
     whole = ["".join(pieces)] if len(pieces) > 2 else []
     return tuple(dict.fromkeys([*(stem(piece) for piece in pieces), *pairs, *whole]))
 
