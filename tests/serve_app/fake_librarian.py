@@ -48,8 +48,9 @@ REPOSITORY = {
 class FakeLibrarian:
     """Implements LibrarianRef.
 
-    repositories: files by path, by git URL. gate: while not set, ingests wait. trouble: what every call raises.
-    breaks_off: what a streamed answer raises after its first delta. libraries_by_id: summary and files of each.
+    repositories: files by path, by git URL. gate: while not set, ingests and streamed answers wait. trouble: what every
+    call raises. writing: streamed answers under way. breaks_off: what they raise after their first delta.
+    libraries_by_id: summary and files of each.
     """
 
     def __init__(self, *, models: tuple[str, ...] = ("small",)) -> None:
@@ -60,6 +61,7 @@ class FakeLibrarian:
         self.trouble: LibrarianError | None = None
         self.breaks_off: LibrarianError | None = None
         self.libraries_by_id: dict[str, tuple[LibrarySummary, dict[str, str]]] = {}
+        self.writing = 0
         self.searches: list[tuple[tuple[str, ...], str, int, Filters, bool]] = []
         self._jobs: dict[str, Job] = {}
         self._running: dict[str, asyncio.Task[IngestResult]] = {}
@@ -121,12 +123,16 @@ class FakeLibrarian:
         self, library_id: str, question: str, max_chunks: int, model: str | None
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         answer = await self.query(library_id, question, max_chunks, model)
-        yield "sources", {"sources": answer.sources, "chunks_examined": answer.chunks_examined}
-        for word in answer.answer.split(" "):
-            await self.gate.wait()
-            yield "delta", {"text": word}
-            if self.breaks_off is not None:
-                raise self.breaks_off
+        self.writing += 1
+        try:
+            yield "sources", {"sources": answer.sources, "chunks_examined": answer.chunks_examined}
+            for word in answer.answer.split(" "):
+                await self.gate.wait()
+                yield "delta", {"text": word}
+                if self.breaks_off is not None:
+                    raise self.breaks_off
+        finally:
+            self.writing -= 1
         yield "answer", {name: getattr(answer, name) for name in Answer.__dataclass_fields__}
 
     async def chunk(self, library_id: str, chunk_id: str) -> ChunkView:
