@@ -25,26 +25,31 @@ import re
 
 from librarian.config import IngestLimits
 
-VENDOR_FOLDERS = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+VENDOR_FOLDERS = _words(
     "vendor _vendor vendored third_party third-party thirdparty 3rdparty node_modules bower_components jspm_packages "
     "web_modules pods carthage godeps site-packages dist-packages __pycache__ .venv .yarn .pnpm-store .git .svn .hg "
-    ".tox .nox .gradle .bundle".split()
+    ".tox .nox .gradle .bundle"
 )
 PACKAGE_ROOTS = frozenset({"java", "kotlin", "scala", "groovy"})
 """Below these a folder is a part of a package's name, and may well be called `vendor`."""
 
-SECRET_NAMES = frozenset(
+SECRET_NAMES = _words(
     ".env .envrc .npmrc .pypirc .netrc _netrc .htpasswd .pgpass .my.cnf .dockercfg .git-credentials .s3cfg .boto "
-    "id_rsa id_dsa id_ecdsa id_ed25519 credentials.json".split()
+    "id_rsa id_dsa id_ecdsa id_ed25519 credentials.json"
 )
 SECRET_SUFFIXES = (".pem", ".p12", ".pfx", ".ppk", ".jks", ".keystore", ".kdbx", ".key", ".asc", ".gpg")
 SECRET_PATHS = (".aws/credentials", ".docker/config.json", ".kube/config", ".config/gcloud/credentials.db")
 ENV_TEMPLATES = frozenset({"example", "sample", "template", "dist", "defaults"})
 
-LOCK_FILES = frozenset(
+LOCK_FILES = _words(
     "package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lockb bun.lock deno.lock composer.lock "
     "gemfile.lock cargo.lock poetry.lock pdm.lock uv.lock pipfile.lock go.sum go.work.sum mix.lock pubspec.lock "
-    "podfile.lock package.resolved flake.lock conan.lock gradle.lockfile .terraform.lock.hcl".split()
+    "podfile.lock package.resolved flake.lock conan.lock gradle.lockfile .terraform.lock.hcl"
 )
 GENERATED_SUFFIXES = (
     ".pb.go", ".pb.gw.go", ".pb.cc", ".pb.h", ".pb.rs", "_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb.js", "_pb.d.ts",
@@ -54,12 +59,12 @@ GENERATED_SUFFIXES = (
 )  # fmt: skip
 MINIFIED_SUFFIXES = (".min.js", ".min.mjs", ".min.cjs", ".min.css", "-min.js", "-min.css", ".bundle.js")
 
-BINARY_SUFFIXES = frozenset(
+BINARY_SUFFIXES = _words(
     "png jpg jpeg jpe gif bmp ico icns webp avif tif tiff psd ai eps heic xcf sketch fig pdf ps doc docx xls xlsx ppt "
-    "pptx odt ods odp zip gz tgz bz2 xz zst 7z rar tar jar war ear whl egg deb rpm apk ipa dmg iso img exe dll so dylib "
-    "a lib o obj pdb class pyc pyo pyd wasm bin dat db sqlite sqlite3 mdb parquet feather arrow avro orc npy npz pkl "
-    "pickle h5 hdf5 pt pth onnx tflite safetensors gguf mp3 mp4 m4a m4v mov avi mkv webm wav flac ogg ogv woff woff2 "
-    "ttf otf eot swf blend fbx glb".split()
+    "pptx odt ods odp zip gz tgz bz2 xz zst 7z rar tar jar war ear whl egg deb rpm apk ipa dmg iso img exe dll so "
+    "dylib a lib o obj pdb class pyc pyo pyd wasm bin dat db sqlite sqlite3 mdb parquet feather arrow avro orc npy "
+    "npz pkl pickle h5 hdf5 pt pth onnx tflite gguf mp3 mp4 m4a m4v mov avi mkv webm wav flac ogg ogv woff woff2 "
+    "ttf otf eot swf blend fbx glb safetensors"
 )
 MAX_DATA_BYTES = {
     **dict.fromkeys(("json", "json5", "xml", "yaml", "yml", "sql", "po", "pot", "ipynb", "txt", "log"), 200_000),
@@ -68,8 +73,8 @@ MAX_DATA_BYTES = {
 }
 """By suffix: beyond this many bytes it is `data`."""
 
-PACKED_SUFFIXES = frozenset(
-    "js mjs cjs jsx ts mts cts tsx css py pyi c h cc cpp cxx hh hpp hxx go rs java php rb cs kt swift scala lua".split()
+PACKED_SUFFIXES = _words(
+    "js mjs cjs jsx ts mts cts tsx css py pyi c h cc cpp cxx hh hpp hxx go rs java php rb cs kt swift scala lua"
 )
 MAX_AVERAGE_LINE_BYTES = 300
 MIN_PACKED_BYTES = 1_000
