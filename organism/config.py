@@ -253,7 +253,7 @@ class LibrarianLimits(Section):
 
 
 class LibrarianSection(Section):
-    """Codebase intelligence: git repositories as libraries that are searched and asked."""
+    """Codebase intelligence: git repositories as libraries that are searched and asked. Changes need a restart."""
 
     enabled: bool = True
     path: str = Field(

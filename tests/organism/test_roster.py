@@ -346,7 +346,13 @@ async def test_a_reload_that_cannot_be_stored_changes_nothing(organism):
 
 
 @pytest.mark.parametrize(
-    "change", [{"organism": {"name": "other"}}, {"storage": {"path": "x.db"}}, {"api": {"replicas": 2}}]
+    "change",
+    [
+        {"organism": {"name": "other"}},
+        {"storage": {"path": "x.db"}},
+        {"api": {"replicas": 2}},
+        {"librarian": {"replicas": 2}},
+    ],
 )
 async def test_what_cannot_change_while_it_runs_is_refused(organism, change):
     async with running(organism.path) as it:
