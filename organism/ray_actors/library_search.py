@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from ray.exceptions import RayError
@@ -47,6 +48,7 @@ class RayLibrarySearch:
         from ray import serve  # half a second and 20 MB, which sessions that never search do not pay
         from ray.serve.exceptions import RayServeException
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it tells of each of its connections
         try:
             return serve.get_app_handle(self._application)
         except RayServeException as error:
