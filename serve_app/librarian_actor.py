@@ -17,6 +17,7 @@ from organism import ray_actors
 from organism.config_file import environment
 from organism.garbage import calm_garbage_collector
 from organism.ray_actors.pump_name import MAX_CALLS
+from organism.ray_actors.restarts import was_started_again
 from organism.tasks import Tasks
 from serve_app.ingest_announcer import IngestAnnouncer
 from serve_app.librarian_settings import LibrarianSettings
@@ -40,9 +41,16 @@ class IngestActor:
         self._tasks = Tasks(_end_process)
         self._closing = contextlib.AsyncExitStack()
         self._opening: asyncio.Task[Ingester] | None = None
+        if was_started_again():
+            ray.get_runtime_context().current_actor.wake.remote()
 
     def __repr__(self) -> str:
         return LIBRARIAN
+
+    async def wake(self) -> None:
+        """After a restart: tells everybody what became of the ingests that were under way, though nobody may ask."""
+        with contextlib.suppress(LibrarianError):  # whoever asks next is told
+            await self._ingester()
 
     async def ask(self, method: str, *arguments: Any) -> Any:
         """Calls a method of LibraryIngester; a LibrarianError is returned, since Ray would wrap a raised one."""
@@ -53,8 +61,8 @@ class IngestActor:
 
     async def close(self) -> None:
         """Cancels what runs: libraries stay as they were."""
-        await self._tasks.close()
         await self._closing.aclose()
+        await self._tasks.close()
 
     async def _ingester(self) -> Ingester:
         # Whoever calls first starts it; one that could not be started is tried again.

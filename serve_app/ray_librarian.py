@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from librarian.errors import IngestInterrupted, JobNotFound, LibrarianError, LibrarianUnreachable
+from librarian.errors import IngestInterrupted, LibrarianError, LibrarianUnreachable
 from librarian.values import (
     Answer,
     ChunkView,
@@ -27,7 +27,7 @@ from librarian.values import (
 )
 from organism.ray_actors.library_search import search_application
 from organism.ray_actors.reasons import reason_of
-from serve_app.librarian_actor import find_ingest, start_ingest
+from serve_app.librarian_actor import start_ingest
 from serve_app.librarian_settings import LibrarianSettings
 
 READ_TIMEOUT_S = 20.0
@@ -92,26 +92,19 @@ class RayLibrarian:
             raise IngestInterrupted(reason_of(error)) from error
 
     async def start_ingest(self, git_url: str, branch: str | None, library_name: str | None) -> Job:
-        return await self._call(await self._started(), "start_ingest", git_url, branch, library_name)
+        return await self._change("start_ingest", git_url, branch, library_name)
 
     async def jobs(self) -> list[Job]:
-        actor = self._found()
-        return [] if actor is None else await self._call(actor, "jobs")
+        return await self._change("jobs")
 
     async def job(self, job_id: str) -> Job:
-        return await self._of_job("job", job_id)
+        return await self._change("job", job_id)
 
     async def cancel(self, job_id: str) -> Job:
-        return await self._of_job("cancel", job_id)
+        return await self._change("cancel", job_id)
 
     async def delete(self, library_id: str) -> None:
-        await self._call(await self._started(), "delete", library_id)
-
-    async def _of_job(self, method: str, job_id: str) -> Job:
-        actor = self._found()
-        if actor is None:
-            raise JobNotFound(job_id)
-        return await self._call(actor, method, job_id)
+        await self._change("delete", library_id)
 
     # Ways there
 
@@ -134,17 +127,13 @@ class RayLibrarian:
                 self._search = await asyncio.to_thread(serve.get_app_handle, search_application(self._namespace))
         return self._search
 
-    def _found(self) -> Any:
-        if self._ingest is None:
-            self._ingest = find_ingest(self._namespace)
-        return self._ingest
-
     async def _started(self) -> Any:
         if self._ingest is None:
             self._ingest = await asyncio.to_thread(start_ingest, self._namespace, self._settings)
         return self._ingest
 
-    async def _call(self, actor: Any, method: str, *arguments: Any) -> Any:
+    async def _change(self, method: str, *arguments: Any) -> Any:
+        actor = await self._started()
         try:
             return _raised(await actor.ask.remote(method, *arguments))
         except RayError as error:

@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.annotations import RayDeprecationWarning
 
 from organism.config import StorageSection
 from organism.config_file import environment
@@ -27,6 +25,7 @@ from organism.messages import Message
 from organism.ray_actors.cells import RayCells
 from organism.ray_actors.metrics import Metrics
 from organism.ray_actors.pump_name import PUMP
+from organism.ray_actors.restarts import was_started_again
 from organism.ray_actors.session_cells import RaySessionCells
 from organism.runtime import Runtime, start_runtime
 from organism.sessions.encoding import decode_appends, encode_frames, encode_loaded, encode_refusals
@@ -46,7 +45,7 @@ class PumpActor:
         self._storage = storage
         self._opening: asyncio.Task[Runtime] | None = None
         self._metrics: asyncio.Task[None] | None = None
-        self._is_second = _was_started_again()
+        self._is_second = was_started_again()
         if self._is_second:
             ray.get_runtime_context().current_actor.wake.remote()
 
@@ -161,14 +160,6 @@ class PumpActor:
         calm_garbage_collector()
         self._metrics = asyncio.create_task(Metrics(runtime).run(), name="metrics")
         return runtime
-
-
-def _was_started_again() -> bool:
-    """Whether Ray has restarted this actor."""
-    context: Any = ray.get_runtime_context()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RayDeprecationWarning)  # Ray's own property uses what Ray deprecates
-        return bool(context.was_current_actor_reconstructed)
 
 
 def _end_process(error: BaseException) -> None:
