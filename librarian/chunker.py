@@ -1,83 +1,230 @@
-"""A file, cut into chunks: each one thing with one name. Every byte is owned by exactly one of them."""
+"""Cuts a file into chunks: what its language defines, and blocks of all that is left."""
 
 from __future__ import annotations
 
-import time
-from functools import cache
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
-from tree_sitter import Language as Grammar
-from tree_sitter import Node, Parser
-
-from librarian.chunks import ChunkedFile, Language
+from librarian.blocks import cut_blocks
+from librarian.chunks import Chunk, ChunkedFile, ChunkType, Language, Span, Symbol
 from librarian.languages import language_of, rules_of
-from librarian.languages.base import Rules
+from librarian.languages.base import comment_text
 from librarian.languages.markdown import sections
-from librarian.outline import Found, Outline, Unit, outline
-from librarian.ownership import assemble
+from librarian.outline import Item, ParseTimeout, outline
+
+MAX_SIGNATURE_CHARS = 500
+MAX_DOCSTRING_CHARS = 4_000
+MAX_NAME_CHARS = 200
 
 
 def chunk_file(path: str, data: bytes, timeout_s: float) -> ChunkedFile:
-    """Never raises: a file that cannot be parsed, or not within `timeout_s`, is cut as plain text, and says so."""
+    """All chunks of a file; never raises. What cannot be parsed within `timeout_s` is cut as text, and says so."""
     language = language_of(path, data)
-    stem = _stem(path)
-    problem = None
-    try:
-        found = _outline(path, data, language, stem, timeout_s)
-    except TimeoutError:
-        problem = f"not parsed within {timeout_s:g} s; cut as plain text"
-    except Exception as error:  # A parser's or a rule's failure over one odd file must not end an ingest.
-        problem = f"cannot be parsed ({type(error).__name__}: {error}); cut as plain text"
-    else:
-        chunks, symbols = assemble(data, found, stem, is_code=language not in ("markdown", "unknown"))
-        return ChunkedFile(language, chunks, symbols)
-    chunks, symbols = assemble(data, Outline(), stem, is_code=False)
-    return ChunkedFile(language, chunks, symbols, problem)
-
-
-def _stem(path: str) -> str:
-    name = path.rpartition("/")[2]
-    return name.rpartition(".")[0] or name or "file"
-
-
-def _outline(path: str, data: bytes, language: Language, stem: str, timeout_s: float) -> Outline:
+    layout = _Layout(path, data)
     if language == "markdown":
-        return _markdown(data)
+        return _markdown(layout)
     rules = rules_of(language, path)
-    if rules is None or not data.strip():
-        return Outline()
-    deadline = time.monotonic() + timeout_s
-    prepared = data if rules.prepare is None else rules.prepare(data)
-    return outline(_parse(prepared, rules, deadline), rules, data, stem)
+    if rules is None:
+        return _plain(layout, "unknown")
+    try:
+        items = outline(data, rules, timeout_s)
+    except ParseTimeout:
+        return _plain(layout, language, f"parsing it took longer than {timeout_s:g} s; it is cut as plain text")
+    return _code(layout, language, items)
 
 
-def _parse(data: bytes, rules: Rules, deadline: float) -> Node:
-    parser = Parser(_grammar(rules))
-    is_late = False
+class _Layout:
+    """Where the lines of a file are."""
 
-    def stops(_offset: int, _has_error: bool) -> bool:
-        nonlocal is_late
-        is_late = time.monotonic() > deadline
-        return is_late
+    def __init__(self, path: str, data: bytes) -> None:
+        self.stem = PurePosixPath(path).name.partition(".")[0] or PurePosixPath(path).name
+        self.data = data
+        self.starts = [0]
+        position = data.find(b"\n")
+        while position >= 0:
+            self.starts.append(position + 1)
+            position = data.find(b"\n", position + 1)
 
-    # Only parsers that ask for the text piece by piece can be stopped.
-    tree = parser.parse(lambda offset, _point: data[offset : offset + PIECE_BYTES], progress_callback=stops)
-    if is_late or tree is None:
-        raise TimeoutError
-    return tree.root_node
+    def line_of(self, offset: int) -> int:
+        return bisect_right(self.starts, offset)
+
+    def lines_of(self, start: int, end: int) -> tuple[int, int]:
+        """The first and last line of what is not blank."""
+        text = self.data[start:end]
+        first = start + len(text) - len(text.lstrip())
+        last = start + len(text.rstrip()) - 1
+        return (self.line_of(first), self.line_of(last)) if first <= last else (self.line_of(start),) * 2
+
+    def whole_lines(self, start: int, end: int) -> Span:
+        """With the blanks before, and the rest of the last line, where only punctuation is there."""
+        line = self.starts[self.line_of(start) - 1]
+        if not self.data[line:start].strip():
+            start = line
+        number = self.line_of(end)
+        line_end = self.starts[number] if number < len(self.starts) else len(self.data)
+        is_at_line_start = end > start and end == self.starts[number - 1]
+        if not is_at_line_start and not self.data[end:line_end].strip(b" \t\r\n;,"):
+            end = line_end
+        return start, end
 
 
-PIECE_BYTES = 1 << 16
+class _Part:
+    """A chunk in the making. item: None for what no definition owns."""
+
+    __slots__ = ("chunk_type", "end", "item", "owned", "start")
+
+    def __init__(self, start: int, end: int, chunk_type: ChunkType, item: Item | None, owned: list[Span]) -> None:
+        self.start = start
+        self.end = end
+        self.chunk_type = chunk_type
+        self.item = item
+        self.owned = owned
 
 
-@cache
-def _grammar(rules: Rules) -> Grammar:
-    return Grammar(rules.grammar())
+def _plain(layout: _Layout, language: Language, problem: str | None = None) -> ChunkedFile:
+    parts = [_Part(*span, "block", None, [span]) for span in cut_blocks(layout.data, 0, len(layout.data))]
+    return ChunkedFile(language, tuple(_chunk(part, layout, []) for part in parts), (), problem)
 
 
-def _markdown(data: bytes) -> Outline:
-    found = Outline()
-    for titles, start, end, heading in sections(data):
-        qualified = " > ".join(titles)
-        found.units.append(Unit(titles[-1] or "section", qualified, "section", start, end, heading))
-        found.symbols.append(Found(titles[-1], qualified, "section", start, end))
+def _markdown(layout: _Layout) -> ChunkedFile:
+    found = sections(layout.data)
+    head = cut_blocks(layout.data, 0, found[0].start if found else len(layout.data))
+    chunks = [_chunk(_Part(*span, "block", None, [span]), layout, []) for span in head]
+    symbols: list[Symbol] = []
+    for each in found:
+        first, last = layout.lines_of(each.start, each.end)
+        symbols.append(Symbol(each.name, each.qualified_name, "section", first, last, len(chunks)))
+        owned = ((each.start, each.own_end),)
+        chunks.append(Chunk(each.name, each.qualified_name, "section", first, last, each.start, each.end, owned))
+    return ChunkedFile("markdown", tuple(chunks), tuple(symbols))
+
+
+def _code(layout: _Layout, language: Language, items: Sequence[Item]) -> ChunkedFile:
+    defined = _defined(layout, items)
+    parts = sorted(
+        [*defined.values(), *_leftovers(layout, [part for part in defined.values() if _parent(part, defined) is None])],
+        key=lambda part: (part.start, -part.end),
+    )
+    loose = [item for item in items if item not in defined and item.definition.name]
+    chunks = tuple(_chunk(part, layout, loose) for part in parts)
+    return ChunkedFile(language, chunks, tuple(_symbols(layout, items, parts)))
+
+
+def _defined(layout: _Layout, items: Sequence[Item]) -> dict[Item, _Part]:
+    """A part for each definition that is a chunk: whole lines, inside its parent, behind its elder siblings."""
+    made: dict[Item, _Part] = {}
+    free: dict[_Part | None, int] = {None: 0}  # where the next one inside of it may begin
+    for item in items:
+        if item.definition.chunk_type is None:
+            continue
+        parent = _parent_of(item, made)
+        start, end = layout.whole_lines(item.start, item.end)
+        start = max(start, free[parent])
+        end = min(end, parent.end if parent else len(layout.data))
+        if end <= start or start > item.node.start_byte:
+            continue
+        if parent:
+            _disown(parent, start, end)
+        made[item] = part = _Part(start, end, item.definition.chunk_type, item, [(start, end)])
+        free[parent], free[part] = end, start
+    return made
+
+
+def _parent_of(item: Item, made: dict[Item, _Part]) -> _Part | None:
+    around = item.parent
+    while around is not None and around not in made:
+        around = around.parent
+    return None if around is None else made[around]
+
+
+def _parent(part: _Part, made: dict[Item, _Part]) -> _Part | None:
+    return None if part.item is None else _parent_of(part.item, made)
+
+
+def _disown(parent: _Part, start: int, end: int) -> None:
+    """Gives part of its last span to an inner one."""
+    first, last = parent.owned.pop()
+    parent.owned += [span for span in ((first, start), (end, last)) if span[0] < span[1]]
+    if not parent.owned:
+        parent.owned.append((end, end))
+
+
+def _leftovers(layout: _Layout, outer: Sequence[_Part]) -> list[_Part]:
+    """What lies between the outermost parts; blanks are given to a neighbour."""
+    found: list[_Part] = []
+    position = 0
+    elder: _Part | None = None
+    for part in [*outer, None]:
+        end = len(layout.data) if part is None else part.start
+        if position < end:
+            if layout.data[position:end].strip() or (elder is None and part is None):
+                kind: ChunkType = "block" if found else "module"
+                blocks = cut_blocks(layout.data, position, end)
+                found += [_Part(*span, "block" if number else kind, None, [span]) for number, span in enumerate(blocks)]
+            elif elder is not None:
+                elder.owned.append((position, end))
+            elif part is not None:
+                part.owned.insert(0, (position, end))
+        if part is not None:
+            position, elder = part.end, part
+    return found
+
+
+def _chunk(part: _Part, layout: _Layout, loose: Sequence[Item]) -> Chunk:
+    first, last = layout.lines_of(part.start, part.end)
+    owned = tuple(part.owned)
+    if part.item is None:
+        names = [item.definition.name for item in loose if part.start <= item.node.start_byte < part.end]
+        name = names[0] if names and part.chunk_type == "block" else layout.stem
+        return Chunk(
+            name[:MAX_NAME_CHARS], name[:MAX_NAME_CHARS], part.chunk_type, first, last, part.start, part.end, owned
+        )
+    definition, node = part.item.definition, part.item.node
+    name = (definition.name or layout.stem)[:MAX_NAME_CHARS]
+    docstring = definition.docstring or comment_text(part.item.comments)
+    return Chunk(
+        name,
+        (part.item.qualified_name if definition.name else name)[:MAX_NAME_CHARS],
+        part.chunk_type,
+        first,
+        last,
+        part.start,
+        part.end,
+        owned,
+        _signature(layout.data[node.start_byte : definition.head_end or node.end_byte]),
+        docstring[:MAX_DOCSTRING_CHARS],
+    )
+
+
+def _signature(head: bytes) -> str:
+    lines = head[: 4 * MAX_SIGNATURE_CHARS].decode("utf-8", "replace").split()
+    return " ".join(lines)[:MAX_SIGNATURE_CHARS].rstrip(" :={").strip()
+
+
+def _symbols(layout: _Layout, items: Sequence[Item], parts: Sequence[_Part]) -> list[Symbol]:
+    position = {part.item: number for number, part in enumerate(parts) if part.item is not None}
+    owners = sorted((span[0], span[1], number) for number, part in enumerate(parts) for span in part.owned)
+    found: list[Symbol] = []
+    for item in items:
+        definition, node = item.definition, item.node
+        chunk = position.get(item)
+        if chunk is None and definition.name:
+            row = bisect_right(owners, (node.start_byte, len(layout.data), len(parts))) - 1
+            chunk = owners[max(row, 0)][2] if owners else None
+        name = definition.name or (layout.stem if chunk is not None and item in position else "")
+        if chunk is None or not name:
+            continue
+        lines = layout.lines_of(node.start_byte, node.end_byte)
+        qualified = item.qualified_name if definition.name else name
+        found.append(
+            Symbol(
+                name[:MAX_NAME_CHARS],
+                qualified[:MAX_NAME_CHARS],
+                definition.kind,
+                *lines,
+                chunk,
+                definition.declaration,
+            )
+        )
     return found

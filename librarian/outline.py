@@ -1,148 +1,154 @@
-"""What a parsed file defines, found without recursion and without looking at every node."""
+"""What a file defines: its syntax tree read once, without recursion, as deep as definitions go and no deeper."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tree_sitter import Node
+from tree_sitter import Language as Grammar
+from tree_sitter import Node, Parser, Tree
 
-from librarian.chunks import ChunkType, SymbolKind
-from librarian.languages.base import Definition, Rules, comment_text
+from librarian.languages.base import Definition, Rules
 
-MAX_SIGNATURE_CHARS = 500
-
-_SIGNATURE_TAIL = re.compile(r"(?:\s*(?:\{|:|=>|=|\())+$")
+READ_BYTES = 65_536
 
 
-@dataclass(slots=True)
-class Unit:
-    """What becomes a chunk. start, end: bytes, with the comments that belong to it."""
+class ParseTimeout(Exception):
+    """A file took longer than it may."""
 
-    name: str
-    qualified_name: str
-    chunk_type: ChunkType
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """A definition and where it stands. start: with the comments (and stubs) before it that belong to it.
+
+    parent: the item that it is inside of, None for none.
+    """
+
+    definition: Definition
+    node: Node
     start: int
     end: int
-    signature: str = ""
-    docstring: str = ""
+    parent: Item | None
+    comments: Sequence[Node]
+    qualified_name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        around = self.parent.qualified_name if self.parent else ""
+        parts = (around, self.definition.scope, self.definition.name)
+        self.qualified_name = ".".join(part for part in parts if part)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A symbol whose chunk is not known yet. start, end: bytes."""
+def outline(data: bytes, rules: Rules, timeout_s: float) -> list[Item]:
+    """All definitions in the order of the file, outer before inner.
 
-    name: str
-    qualified_name: str
-    kind: SymbolKind
-    start: int
-    end: int
-    declaration: bool = False
-
-
-@dataclass(slots=True)
-class Outline:
-    """units, symbols: by start byte, outer before inner."""
-
-    units: list[Unit] = field(default_factory=list)
-    symbols: list[Found] = field(default_factory=list)
+    Raises:
+        ParseTimeout
+    """
+    source = data if rules.prepare is None else rules.prepare(data)
+    reader = _Reader(data, rules, time.monotonic() + timeout_s)
+    reader.read(_parse(source, rules, timeout_s).root_node)
+    reader.items.sort(key=lambda item: (item.start, -item.end))
+    return reader.items
 
 
-@dataclass(slots=True)
-class _Level:
-    """Siblings that are being looked at. leading: the comments directly before the next of them. stub: name and first
-    byte of the declarations directly before it."""
+def _parse(source: bytes, rules: Rules, timeout_s: float) -> Tree:
+    deadline_s = time.monotonic() + timeout_s
+    parser = Parser(Grammar(rules.grammar()))  # type: ignore[arg-type]  # the wheels are untyped
+    try:
+        # Only a source that is read piece by piece can be given up.
+        return parser.parse(
+            lambda offset, _: source[offset : offset + READ_BYTES],
+            progress_callback=lambda *_: time.monotonic() > deadline_s,
+        )
+    except ValueError as error:
+        raise ParseTimeout from error
 
-    nodes: Iterator[Node]
-    prefix: str
-    around: SymbolKind | None
-    leading: list[Node] = field(default_factory=list)
-    stub: tuple[str, int] | None = None
-    last: Unit | None = None
 
+class _Reader:
+    def __init__(self, data: bytes, rules: Rules, deadline_s: float) -> None:
+        self.items: list[Item] = []
+        self._data = data
+        self._rules = rules
+        self._deadline_s = deadline_s
+        self._waiting: list[tuple[Node, Item | None]] = []
 
-def outline(root: Node, rules: Rules, data: bytes, stem: str) -> Outline:
-    """Everything that the file defines; what has no name is called `stem`."""
-    found = Outline()
-    levels = [_Level(iter(root.children), "", None)]
-    while levels:
-        level = levels[-1]
-        node = next(level.nodes, None)
-        if node is None:
-            levels.pop()
-        elif node.type in rules.leading:
-            _comment(level, node, data)
-        elif definitions := _definitions(node, rules, level.around):
-            levels += reversed(_record(found, level, node, definitions, data, stem))
+    def read(self, root: Node) -> None:
+        self._waiting = [(root, None)]
+        while self._waiting:
+            if time.monotonic() > self._deadline_s:
+                raise ParseTimeout
+            self._read_children(*self._waiting.pop())
+
+    def _read_children(self, node: Node, parent: Item | None) -> None:
+        rules = self._rules
+        before: list[Node] = []  # comments and stubs that may belong to what comes next
+        for child in node.children:
+            kind = child.type
+            if kind in rules.leading:
+                before.append(child)
+                continue
+            if kind in rules.defining or kind in rules.wrappers:
+                inner = self._unwrapped(child)
+                if self._define(child, inner, parent, before):
+                    continue
+                if kind in rules.wrappers or kind in rules.transparent:
+                    self._waiting.append((child, parent))
+            elif kind in rules.transparent or kind == "ERROR":
+                self._waiting.append((child, parent))
+            elif not child.is_named and kind in (",", ";"):
+                continue
+            before.clear()
+
+    def _unwrapped(self, node: Node) -> Node:
+        rules = self._rules
+        while node.type in rules.wrappers:
+            inner = next((each for each in node.named_children if each.type in rules.defining | rules.wrappers), None)
+            if inner is None:
+                return node
+            node = inner
+        return node
+
+    def _define(self, outer: Node, node: Node, parent: Item | None, before: list[Node]) -> bool:
+        """Adds what the node defines. A stub that the next definition of its name takes over stays in `before`."""
+        around = parent.definition.kind if parent else None
+        found = self._rules.define(node, around) if node.type in self._rules.defining else ()
+        if not found:
+            return False
+        leading = self._leading(outer, found[0].name, before)
+        start = leading[0].start_byte if leading else outer.start_byte
+        comments = [each for each in leading if each.type in self._rules.leading]
+        for definition in found:
+            item = Item(definition, node, start, outer.end_byte, parent, comments)
+            self.items.append(item)
+            self._waiting += [(inside, item) for inside in definition.inside]
+        is_stub = len(found) == 1 and found[0].declaration and found[0].chunk_type is None
+        if is_stub:
+            before[:] = [*leading, outer]
         else:
-            level.leading.clear()
-            level.stub = None
-            if node.type in rules.transparent or node.type == "ERROR" or node.type in rules.wrappers:
-                levels.append(_Level(iter(node.children), level.prefix, level.around))
-    return found
+            before.clear()
+        return True
 
+    def _leading(self, node: Node, name: str, before: list[Node]) -> list[Node]:
+        """The end of `before` that has no blank line in it and, where it is a stub, the same name."""
+        taken: list[Node] = []
+        first_row = node.start_point[0]
+        for each in reversed(before):
+            end_row = each.end_point[0] - (each.end_point[1] == 0 and each.end_point[0] > each.start_point[0])
+            is_stub = each.type not in self._rules.leading
+            if is_stub and not self._is_stub_of(each, name):
+                break
+            if first_row - end_row > (2 if is_stub else 1) or not self._begins_line(each):
+                break
+            taken.append(each)
+            first_row = each.start_point[0]
+        return taken[::-1]
 
-def _definitions(node: Node, rules: Rules, around: SymbolKind | None) -> list[Definition]:
-    while node.type in rules.wrappers:
-        inner = next((child for child in node.named_children if child.type not in rules.leading), None)
-        if inner is None:
-            return []
-        node = inner
-    return list(rules.define(node, around)) if node.type in rules.defining else []
+    def _is_stub_of(self, node: Node, name: str) -> bool:
+        last = next((item for item in reversed(self.items) if item.end == node.end_byte), None)
+        return last is not None and last.definition.name == name
 
-
-def _comment(level: _Level, node: Node, data: bytes) -> None:
-    """Keeps a comment for the definition that follows it, or gives it to the one that it stands behind."""
-    if level.last is not None and b"\n" not in data[level.last.end : node.start_byte]:
-        level.last.end = max(level.last.end, _end(node, data))
-        return
-    if level.leading and not _adjacent(level.leading[-1], node.start_byte, data):
-        level.leading.clear()
-    level.leading.append(node)
-
-
-def _end(node: Node, data: bytes) -> int:
-    """Some grammars count the newline behind a line comment as part of it."""
-    end = node.end_byte
-    return end - 1 if data[end - 1 : end] == b"\n" else end
-
-
-def _adjacent(before: Node, start: int, data: bytes) -> bool:
-    return data.count(b"\n", _end(before, data), start) <= 1
-
-
-def _record(
-    found: Outline, level: _Level, node: Node, definitions: list[Definition], data: bytes, stem: str
-) -> list[_Level]:
-    """Notes what a node defines. Returns the levels inside of it."""
-    leading = level.leading if level.leading and _adjacent(level.leading[-1], node.start_byte, data) else []
-    start = leading[0].start_byte if leading else node.start_byte
-    inner: list[_Level] = []
-    unit: Unit | None = None
-    stub: tuple[str, int] | None = None
-    for each in definitions:
-        name = each.name or (stem if each.chunk_type else "")
-        scope = ".".join(part for part in (level.prefix, each.scope) if part)
-        qualified = f"{scope}.{name}" if scope and name else name or scope
-        if each.chunk_type is not None and unit is None:
-            stubs = level.stub is not None and level.stub[0] == name
-            start = level.stub[1] if stubs and level.stub else start
-            docstring = comment_text(leading) if each.docstring is None else each.docstring
-            unit = Unit(name, qualified, each.chunk_type, start, _end(node, data), _signature(node, each, data))
-            unit.docstring = docstring
-            found.units.append(unit)
-        elif each.declaration:
-            stub = (name, level.stub[1] if level.stub and level.stub[0] == name else start)
-        if each.name:
-            found.symbols.append(Found(name, qualified, each.kind, node.start_byte, _end(node, data), each.declaration))
-        inner += [_Level(iter(body.children), qualified, each.kind) for body in each.inside]
-    level.leading, level.stub, level.last = [], stub, unit
-    return inner
-
-
-def _signature(node: Node, definition: Definition, data: bytes) -> str:
-    start = node.start_byte if definition.head_start is None else definition.head_start
-    end = node.end_byte if definition.head_end is None else definition.head_end
-    head = data[start : min(end, start + 4 * MAX_SIGNATURE_CHARS)].decode("utf-8", "replace")
-    return _SIGNATURE_TAIL.sub("", " ".join(head.split()))[:MAX_SIGNATURE_CHARS].strip()
+    def _begins_line(self, node: Node) -> bool:
+        """A comment behind code on the same line belongs to that code."""
+        line = self._data.rfind(b"\n", 0, node.start_byte) + 1
+        return not self._data[line : node.start_byte].strip()
