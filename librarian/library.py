@@ -28,7 +28,14 @@ from librarian.manifest import MANIFEST, DataFile, Manifest, check_sizes, decode
 from librarian.parts import Part
 from librarian.tables import CHUNKS, FILES, POSTINGS, SYMBOLS, TERMS, WINDOWS, Tables
 
-SCHEMAS = {"files": FILES, "chunks": CHUNKS, "symbols": SYMBOLS, "terms": TERMS, "postings": POSTINGS, "windows": WINDOWS}
+SCHEMAS = {
+    "files": FILES,
+    "chunks": CHUNKS,
+    "symbols": SYMBOLS,
+    "terms": TERMS,
+    "postings": POSTINGS,
+    "windows": WINDOWS,
+}
 LIBRARY_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}-[0-9a-f]{8}")
 """Other names in the root folder are no libraries; a name that a client sends is never more than a look-up."""
 
@@ -97,11 +104,15 @@ class Library:
                         raise LibraryDamaged(self._id, f"{name}.parquet has other columns")
                 return OpenLibrary(manifest, tables, self._index.open(place, manifest.windows, manifest.dim))
         except FileNotFoundError as error:
-            raise LibraryDamaged(self._id, f"{Path(error.filename or '').name or manifest.version} is missing") from error
+            raise LibraryDamaged(
+                self._id, f"{Path(error.filename or '').name or manifest.version} is missing"
+            ) from error
         except (ValueError, RuntimeError) as error:  # pyarrow's errors are ValueErrors, those of FAISS RuntimeErrors
             raise LibraryDamaged(self._id, str(error).partition("\n")[0]) from error
 
-    def write(self, part: Part, facts: Callable[[str, dict[str, DataFile]], Manifest], current: Manifest | None) -> Manifest:
+    def write(
+        self, part: Part, facts: Callable[[str, dict[str, DataFile]], Manifest], current: Manifest | None
+    ) -> Manifest:
         """Writes and publishes a version; `facts` makes the manifest from its name and its data files. The files of
         `current` are kept where they are the same, and removed where they are not.
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
 
 from librarian.config import EmbedderChoice
+from librarian.embedder.base import Embedder
+from librarian.embedder.opening import open_embedder
+from librarian.errors import ChunkNotFound, EmbedderMismatch, FileNotInLibrary, LibrarianError, LibraryNotFound
+from librarian.folder.opening import open_folder
+from librarian.index.faiss import FaissFile
+from librarian.shelf import OpenedForReading, Shelf
+from librarian.values import ChunkView, FileView, Filters, Found, LibrarySummary, LibraryView, Source, SymbolView
+
+T = TypeVar("T")
+SEARCH_THREADS = 2
 
 
 class Reader:
@@ -15,8 +28,7 @@ class Reader:
             await reader.search(…)
 
     root: folder of the libraries, or URI of one on a pyarrow filesystem (s3://bucket/libraries). cache_folder: where
-    copies of a remote root's files are kept; None: below the system's temporary folder. writer: the language model of
-    answers (answer.py), None: they are extractive. models: names that a client may ask for. max_memory_bytes: of open
+    copies of a remote root's files are kept; None: below the system's temporary folder. max_memory_bytes: of open
     libraries; the ones that were not asked for longest are closed beyond it.
     """
 
@@ -26,8 +38,78 @@ class Reader:
         root: str,
         embedder: EmbedderChoice,
         environ: Mapping[str, str],
-        writer: Any = None,
-        models: tuple[str, ...] = (),
         cache_folder: str | None = None,
         max_memory_bytes: int = 2_000_000_000,
-    ) -> None: ...
+    ) -> None:
+        self._choice = embedder
+        self._environ = environ
+        self._shelf = Shelf(open_folder(root, cache_folder), FaissFile(), max_memory_bytes)
+        self._threads = ThreadPoolExecutor(SEARCH_THREADS, "librarian-reader")
+        self._embedder: Embedder
+
+    async def __aenter__(self) -> Self:
+        self._embedder = await asyncio.to_thread(open_embedder, self._choice, self._environ)
+        self._shelf.embedder = self._embedder
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def libraries(self) -> list[LibrarySummary]:
+        return await self._in_thread(self._shelf.summaries)
+
+    async def library(self, library_id: str) -> LibraryView:
+        return await self._in_thread(lambda: self._shelf.get(library_id).view())
+
+    async def search(
+        self, library_ids: tuple[str, ...], query: str, max_chunks: int, filters: Filters, explain: bool
+    ) -> Found:
+        return await self._in_thread(lambda: self._search(library_ids, query, max_chunks, filters, explain))
+
+    async def chunk(self, library_id: str, chunk_id: str) -> ChunkView:
+        found = await self._in_thread(lambda: self._shelf.get(library_id).views.chunk(chunk_id))
+        if found is None:
+            raise ChunkNotFound(library_id, chunk_id)
+        return found
+
+    async def file(self, library_id: str, path: str) -> FileView:
+        found = await self._in_thread(lambda: self._shelf.get(library_id).views.file(path))
+        if found is None:
+            raise FileNotInLibrary(library_id, path)
+        return found
+
+    async def symbols(self, library_id: str, q: str, limit: int) -> list[SymbolView]:
+        return await self._in_thread(lambda: self._shelf.get(library_id).symbols(q, limit))
+
+    def _search(
+        self, library_ids: Sequence[str], query: str, max_chunks: int, filters: Filters, explain: bool
+    ) -> Found:
+        started = time.perf_counter()
+        sources: list[Source] = []
+        examined = 0
+        for opened in self._asked(library_ids):
+            found, scored = opened.search(query, max_chunks, filters, explain)
+            sources += found
+            examined += scored
+        if len(library_ids) != 1:
+            sources.sort(key=lambda each: -each.relevance_score)  # stable: ties stay in the order of the libraries
+        took_ms = (time.perf_counter() - started) * 1000
+        return Found(sources[:max_chunks], round(took_ms, 3), examined)
+
+    def _asked(self, library_ids: Sequence[str]) -> list[OpenedForReading]:
+        """Those that are named must be usable; of all, those that are."""
+        if library_ids:
+            return [self._shelf.searchable(each) for each in dict.fromkeys(library_ids)]
+        usable: list[OpenedForReading] = []
+        for summary in self._shelf.summaries():
+            try:
+                usable.append(self._shelf.searchable(summary.library_id))
+            except (LibraryNotFound, EmbedderMismatch):
+                continue
+            except LibrarianError:
+                if summary.damage is None and self._shelf.damage_of(summary.library_id) is None:
+                    raise
+        return usable
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -62,7 +62,10 @@ class RemoteFolder:
         with storage_errors(path):
             self._filesystem.create_dir(self._at(path), recursive=True)
             for file in sorted(source.iterdir()):
-                with file.open("rb") as data, self._filesystem.open_output_stream(self._at(f"{path}/{file.name}")) as to:
+                with (
+                    file.open("rb") as data,
+                    self._filesystem.open_output_stream(self._at(f"{path}/{file.name}")) as to,
+                ):
                     shutil.copyfileobj(data, to, 1 << 22)
             shutil.rmtree(source)
 

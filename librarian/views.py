@@ -1,0 +1,204 @@
+"""What a library looks like from outside: rows of its tables as the values of the API."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow.compute as pc
+
+from librarian.library import OpenLibrary
+from librarian.path_kinds import PathKinds
+from librarian.values import ChunkView, FileView, LibraryView, Source, SymbolView
+
+FUNCTIONS = ("function", "method", "macro")
+CLASSES = ("class", "struct", "enum", "union", "interface", "trait", "type")
+SNIPPET_LINES = 12
+
+
+class Views:
+    """Of one opened library; paths of all its chunks are looked up once."""
+
+    def __init__(self, opened: OpenLibrary) -> None:
+        self.manifest = opened.manifest
+        self._tables = opened.tables
+        self._paths: list[str] = opened.tables.files["path"].to_pylist()
+        self._factors: list[float] = PathKinds(self._paths).factors(()).tolist()
+        self._file_rows = {path: row for row, path in enumerate(self._paths)}
+        self._chunk_rows: dict[str, int] = {
+            chunk_id: row for row, chunk_id in enumerate(opened.tables.chunks["chunk_id"].to_pylist())
+        }
+
+    def library(self) -> LibraryView:
+        symbols = self._tables.symbols.select(["name", "kind", "chunk", "declaration"]).to_pydict()
+        files = self._tables.chunks["file"].to_pylist()
+        found: dict[str, dict[str, set[tuple[bool, str]]]] = {"functions": {}, "classes": {}, "all": {}}
+        rows = zip(symbols["name"], symbols["kind"], symbols["chunk"], symbols["declaration"], strict=True)
+        for name, kind, chunk, declaration in rows:
+            place = (declaration, self._paths[files[chunk]])
+            found["all"].setdefault(name, set()).add(place)
+            for group, kinds in (("functions", FUNCTIONS), ("classes", CLASSES)):
+                if kind in kinds:
+                    found[group].setdefault(name, set()).add(place)
+        manifest = self.manifest
+        functions, classes = (
+            {name: self._likeliest(name, places) for name, places in sorted(found[group].items())}
+            for group in ("functions", "classes")
+        )
+        return LibraryView(
+            library_id=manifest.library_id,
+            name=manifest.name,
+            source_url=manifest.source_url,
+            branch=manifest.branch,
+            commit=manifest.commit,
+            created_at=manifest.created_at,
+            updated_at=manifest.updated_at,
+            embedder=manifest.embedder,
+            files=self._paths,
+            functions=functions,
+            classes=classes,
+            symbols={name: sorted({path for _, path in places}) for name, places in sorted(found["all"].items())},
+            stats=self._stats(symbols["kind"], symbols["declaration"]),
+            report=manifest.report,
+        )
+
+    def source(
+        self, row: int, score: float, explain: dict[str, Any] | None = None, snippet: str | None = None
+    ) -> Source:
+        chunk = self._row("chunks", row)
+        file = self._row("files", chunk["file"], ["path", "language", "blob_id"])
+        return Source(
+            chunk_id=chunk["chunk_id"],
+            library_id=self.manifest.library_id,
+            file_path=file["path"],
+            name=chunk["name"],
+            qualified_name=chunk["qualified_name"],
+            chunk_type=chunk["chunk_type"],
+            language=file["language"],
+            start_line=chunk["start_line"],
+            end_line=chunk["end_line"],
+            relevance_score=score,
+            snippet=self._snippet(chunk) if snippet is None else snippet,
+            commit=self.manifest.commit,
+            blob_id=file["blob_id"],
+            explain=explain,
+        )
+
+    def chunk(self, chunk_id: str) -> ChunkView | None:
+        row = self._chunk_rows.get(chunk_id)
+        if row is None:
+            return None
+        chunk = self._row("chunks", row)
+        file = self._row("files", chunk["file"], ["path", "language", "blob_id"])
+        return ChunkView(
+            chunk_id=chunk_id,
+            library_id=self.manifest.library_id,
+            file_path=file["path"],
+            name=chunk["name"],
+            qualified_name=chunk["qualified_name"],
+            chunk_type=chunk["chunk_type"],
+            language=file["language"],
+            start_line=chunk["start_line"],
+            end_line=chunk["end_line"],
+            content=self.text(row),
+            docstring=chunk["docstring"],
+            signature=chunk["signature"],
+            commit=self.manifest.commit,
+            blob_id=file["blob_id"],
+        )
+
+    def file(self, path: str) -> FileView | None:
+        row = self._file_rows.get(path)
+        if row is None:
+            return None
+        file = self._row("files", row)
+        text = file["content"].decode("utf-8", "replace")
+        chunks = range(file["first_chunk"], file["first_chunk"] + file["chunks"])
+        return FileView(
+            library_id=self.manifest.library_id,
+            file_path=path,
+            language=file["language"],
+            blob_id=file["blob_id"],
+            commit=self.manifest.commit,
+            lines=file["content"].count(b"\n") + (not file["content"].endswith(b"\n")),
+            content=text,
+            chunks=[self.source(chunk, 0.0, snippet="") for chunk in chunks],
+        )
+
+    def symbol(self, row: int) -> SymbolView:
+        symbol = self._row("symbols", row)
+        chunk = self._row("chunks", symbol["chunk"], ["chunk_id", "file"])
+        return SymbolView(
+            name=symbol["name"],
+            qualified_name=symbol["qualified_name"],
+            kind=symbol["kind"],
+            file_path=self._paths[chunk["file"]],
+            start_line=symbol["start_line"],
+            end_line=symbol["end_line"],
+            chunk_id=chunk["chunk_id"],
+            declaration=symbol["declaration"],
+        )
+
+    def symbols(self, q: str, limit: int) -> list[SymbolView]:
+        """Equal names first, then those that begin with `q`, then those that hold it; case counts only within these."""
+        asked = q.casefold()
+        names, qualified = (self._tables.symbols[each].to_pylist() for each in ("name", "qualified_name"))
+        ranked = [
+            (rank, len(name), row)
+            for row, (name, full) in enumerate(zip(names, qualified, strict=True))
+            if (rank := _rank(asked, q, name, full)) is not None
+        ]
+        return [self.symbol(row) for _, _, row in sorted(ranked)[:limit]]
+
+    def text(self, row: int) -> str:
+        """All of a chunk."""
+        chunk = self._row("chunks", row, ["file", "start_byte", "end_byte"])
+        content = self._tables.files["content"][chunk["file"]].as_buffer()
+        piece = content.slice(chunk["start_byte"], chunk["end_byte"] - chunk["start_byte"])
+        return piece.to_pybytes().decode("utf-8", "replace")
+
+    def _snippet(self, chunk: dict[str, Any]) -> str:
+        text = self.text(self._chunk_rows[chunk["chunk_id"]])
+        return "\n".join(text.splitlines()[:SNIPPET_LINES])
+
+    def _likeliest(self, name: str, places: set[tuple[bool, str]]) -> str:
+        """Of namesakes: a definition rather than a declaration, code rather than its tests, the file that is called
+        like it, the shortest path."""
+        if len(places) == 1:
+            return next(iter(places))[1]
+
+        def rank(place: tuple[bool, str]) -> tuple[bool, float, bool, int, str]:
+            declaration, path = place
+            other = PurePosixPath(path).stem.lower() != name.lower()
+            return declaration, -self._factors[self._file_rows[path]], other, len(path), path
+
+        return min(places, key=rank)[1]
+
+    def _stats(self, kinds: Sequence[str], declarations: Sequence[bool]) -> dict[str, int]:
+        defined = Counter(kind for kind, declared in zip(kinds, declarations, strict=True) if not declared)
+        languages = self._tables.files["language"].take(self._tables.chunks["file"])
+        counted = {each["values"]: each["counts"] for each in pc.value_counts(languages).to_pylist()}
+        return {
+            "chunks": self.manifest.total_chunks,
+            "files": self.manifest.total_files,
+            "functions": sum(defined[kind] for kind in ("function", "method")),
+            "classes": sum(defined[kind] for kind in CLASSES),
+            **{f"lang_{language}": counted[language] for language in sorted(counted)},
+        }
+
+    def _row(self, table: str, row: int, columns: list[str] | None = None) -> dict[str, Any]:
+        found = getattr(self._tables, table)
+        return {name: found[name][row].as_py() for name in columns or found.column_names}
+
+
+def _rank(asked: str, exact: str, name: str, qualified: str) -> int | None:
+    if exact in (name, qualified):
+        return 0
+    low, full = name.casefold(), qualified.casefold()
+    if asked in (low, full):
+        return 1
+    if low.startswith(asked) or full.startswith(asked):
+        return 2
+    return 3 if asked in full or asked in low else None
