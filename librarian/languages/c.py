@@ -41,7 +41,31 @@ TRANSPARENT = frozenset(
         "enumerator_list",
     }
 )
-KEYWORDS = frozenset({"if", "for", "while", "switch", "return", "else", "do", "case", "sizeof", "catch", "defined"})
+KEYWORDS = frozenset(
+    {
+        "if",
+        "for",
+        "while",
+        "switch",
+        "return",
+        "else",
+        "do",
+        "case",
+        "sizeof",
+        "catch",
+        "defined",
+        "int",
+        "char",
+        "void",
+        "const",
+        "static",
+        "long",
+        "struct",
+        "class",
+        "namespace",
+        "template",
+    }
+)
 """Where the parser lost its way, statements look like functions."""
 AROUND_METHODS = frozenset({"class", "struct", "union"})
 LONG_ROWS = 3
@@ -73,11 +97,13 @@ def function(node: Node, in_type: bool) -> Sequence[Definition]:
         return ()
     # Without parameters it is no function: a macro that the parser did not understand.
     if declarator is not None and function_declarator(declarator) is None:
-        return ()
+        macro = text(field(node, "type"))
+        is_handler = declarator.type == "parenthesized_declarator" and macro.isupper()
+        return [Definition(name, "function", "function", head_end=head_end(node))] if is_handler else ()
     if name.isupper() and field(node, "type") is None:
         name, scope = _named_by_macro(name, declarator)
     kind = "method" if in_type or scope else "function"
-    return [Definition(name, kind, kind, scope=".".join(scope), head_end=head_end(node))]
+    return [Definition(name, kind, kind, scope=".".join(scope), head_start=line_start(node), head_end=head_end(node))]
 
 
 def _named_by_macro(macro: str, declarator: Node | None) -> tuple[str, list[str]]:
@@ -142,6 +168,29 @@ def function_declarator(declarator: Node | None) -> Node | None:
     return None
 
 
+def line_start(node: Node) -> int:
+    """Where its signature begins: at the start of its line, as blanked macros stand before the node."""
+    while node.parent is not None and node.parent.type == "template_declaration":
+        node = node.parent
+    before, around, row = node.prev_sibling, node.parent, node.start_point[0]
+    is_first = (before is None or before.end_point[0] < row or before.end_point[1] == 0) and (
+        around is None or around.parent is None or around.start_point[0] < row
+    )
+    return node.start_byte - node.start_point[1] if is_first else node.start_byte
+
+
+def is_explained(node: Node) -> bool:
+    """Whether a comment of more than a line stands directly before it, on lines of its own."""
+    before = node.prev_named_sibling
+    if before is None or "comment" not in before.type or node.start_point[0] - before.end_point[0] > 1:
+        return False
+    code = before.prev_sibling
+    trails = code is not None and code.end_point[0] == before.start_point[0] and code.end_point[1] > 0
+    return not trails and (
+        before.end_point[0] > before.start_point[0] or (code is not None and code.type == before.type)
+    )
+
+
 def _declares(node: Node) -> bool:
     return node.type.endswith("_declarator") or node.type in ("qualified_identifier", "template_function")
 
@@ -172,7 +221,11 @@ def _declared(node: Node, in_type: bool) -> Iterator[Definition]:
             continue
         if function_declarator(declarator) is not None:
             kind = "method" if in_type or scope else "function"
-            yield Definition(name, kind, None, scope=".".join(scope), declaration=True)
+            # Announced with an explanation, it is what somebody looks for who reads headers.
+            chunk_type = kind if is_explained(node) else None
+            yield Definition(
+                name, kind, chunk_type, scope=".".join(scope), declaration=True, head_start=line_start(node)
+            )
         elif in_type:
             yield Definition(name, "field", None)
         else:

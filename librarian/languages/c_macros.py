@@ -38,10 +38,13 @@ BEFORE_FUNCTION_NAME = re.compile(
     rb"^[ \t]*[a-z_][\w \t*]{0,80}[ \t*](" + MACRO + rb")[ \t]+(?=[A-Za-z_]\w{0,120}[ \t]*\()", re.MULTILINE
 )
 AROUND_RESULT = re.compile(
-    rb"^(?:extern[ \t]+|static[ \t]+)?(\w{3,60}[ \t]{0,2}\()[^()\n]{1,100}(\))[ \t]*(?=[*\w]{1,120}[ \t]*\()",
+    rb"^(?:extern[ \t]+|static[ \t]+)?(\w{3,60}[ \t]{0,2}\()[\w \t*]{1,100}(\))[ \t]*(?:\r?\n)?"
+    rb"(?=[ \t]*[*\w]{1,120}[ \t]*\()",
     re.MULTILINE,
 )
 """`LIB_FUNC(int) name(`: what is in the parentheses is the type."""
+AROUND_PARAMETERS = re.compile(rb"\w[ \t]+([A-Z_]{1,16}[ \t]{0,2}\()\([^;{}]{0,800}?\)[ \t]{0,4}(\))[ \t]*;")
+"""`name OF((int))`: for compilers that knew no prototypes."""
 OPENS = b"{};>:)/"
 """What may end the code before a macro that stands alone: it is then no part of an expression."""
 CONTINUES = b",}=|&?+-.;)<"
@@ -51,15 +54,17 @@ CONTINUES = b",}=|&?+-.;)<"
 def without_macros(data: bytes) -> bytes:
     """The same number of bytes and lines, with blanks where a macro would lead the parser astray."""
     masked = bytearray(data)
+    for pattern in (AROUND_RESULT, AROUND_PARAMETERS):
+        for match in pattern.finditer(data):
+            _blank(masked, match.span(1))
+            _blank(masked, match.span(2))
+    data = bytes(masked)
     for match in ALONE.finditer(data):
         if _stands_alone(data, match):
             _blank(masked, match.span(1))
     for pattern in (BEFORE_KEYWORD, BEFORE_TYPE_NAME, BEFORE_RESULT, BEFORE_FUNCTION_NAME):
         for match in pattern.finditer(bytes(masked)):
             _blank(masked, match.span(1))
-    for match in AROUND_RESULT.finditer(bytes(masked)):
-        _blank(masked, match.span(1))
-        _blank(masked, match.span(2))
     return bytes(masked)
 
 
