@@ -37,7 +37,7 @@ class Ingester:
             await ingester.ingest(git_url, None, None)
 
     root, cache_folder: as of Reader. on_progress: told of each change of a job, in the event loop, at most a few times
-    a second for one job; must not block. analyze_large: what analyzes large repositories, `ray_ingest.analyze_packs`;
+    a second for one job; must not block. analyze_large: what analyzes large repositories, `ray_ingest.analyze_on_ray`;
     None: every repository in this process.
     """
 

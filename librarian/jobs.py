@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -181,10 +182,8 @@ class Jobs:
             oldest = min(self._ended.values(), key=lambda each: (each.created_at, each.job_id))
             del self._ended[oldest.job_id]
             await asyncio.to_thread(self._folder.remove, _path(oldest.job_id))
-        try:
+        with suppress(LibraryStorageError):  # a full disk: it is remembered as long as this process lives
             await self._write(job)
-        except LibraryStorageError:
-            pass  # a full disk: the job is remembered as long as this process lives
         self._changed(job)
 
     async def _write(self, job: Job) -> None:

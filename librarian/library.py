@@ -198,7 +198,7 @@ def _write_table(table: pa.Table, schema: pa.Schema, path: Path) -> None:
         row_group_size=max(1, table.num_rows),
         compression="zstd",
         compression_level=1,
-        use_dictionary=repeating,
+        use_dictionary=repeating,  # pyright: ignore[reportArgumentType] - a list is documented
         write_statistics=False,
     )
 

@@ -7,7 +7,7 @@ files at once is the definition of what must come out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -93,9 +93,8 @@ def _merged_windows(parts: Sequence[Part], firsts: Rows, new_row: Rows) -> tuple
 
 def _merged_postings(parts: Sequence[Part], firsts: Rows, new_row: Rows) -> tuple[pa.Table, pa.Table]:
     spellings = pa.chunked_array([chunk for part in parts for chunk in part.tables.terms["term"].chunks], pa.string())
-    vocabulary = pc.unique(spellings)
-    vocabulary = vocabulary.take(pc.array_sort_indices(vocabulary))
-    number = _column(pc.index_in(spellings, vocabulary))
+    vocabulary = spellings.unique().sort()
+    number = _column(pc.call_function("index_in", [spellings], pc.SetLookupOptions(vocabulary)))
     counts = np.concatenate([_numbers(part.tables.terms, "postings") for part in parts])
     term = np.repeat(number, counts)
     chunk = new_row[_moved([_numbers(part.tables.postings, "chunk") for part in parts], firsts)]
@@ -130,7 +129,7 @@ def _window_table(chunk: Rows) -> pa.Table:
 
 def _sorted_rows(strings: pa.ChunkedArray) -> Rows:
     """By UTF-8 bytes, which is the order of Python's strings, too."""
-    return _column(pc.array_sort_indices(strings.combine_chunks()))
+    return _column(pc.call_function("array_sort_indices", [strings.combine_chunks()]))
 
 
 def _numbers(table: pa.Table, name: str) -> Rows:
@@ -158,3 +157,23 @@ def _ranges(starts: Rows, counts: Rows) -> Rows:
     """starts[0], starts[0] + 1, …, counts[0] of them, then those of starts[1], …"""
     before = np.cumsum(counts) - counts
     return np.repeat(starts - before, counts) + np.arange(counts.sum())
+
+
+def part_to_bytes(part: Part) -> bytes:
+    """For other processes: each table as an Arrow stream, then the vectors."""
+    sink = pa.BufferOutputStream()
+    for each in fields(Tables):
+        table = getattr(part.tables, each.name)
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    pa.ipc.write_tensor(pa.Tensor.from_numpy(np.ascontiguousarray(part.vectors)), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def part_from_bytes(data: bytes) -> Part:
+    source = pa.BufferReader(data)
+    tables = []
+    for _ in fields(Tables):
+        with pa.ipc.open_stream(source) as reader:
+            tables.append(reader.read_all())
+    return Part(Tables(*tables), pa.ipc.read_tensor(source).to_numpy())

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from librarian.config import EmbedderChoice
 from librarian.embedder.base import Embedder
@@ -28,7 +28,8 @@ class Reader:
             await reader.search(…)
 
     root: folder of the libraries, or URI of one on a pyarrow filesystem (s3://bucket/libraries). cache_folder: where
-    copies of a remote root's files are kept; None: below the system's temporary folder. max_memory_bytes: of open
+    copies of a remote root's files are kept; None: below the system's temporary folder. writer: the language model of
+    answers (answer.py), None: they are extractive. models: names that a client may ask for. max_memory_bytes: of open
     libraries; the ones that were not asked for longest are closed beyond it.
     """
 
@@ -38,11 +39,15 @@ class Reader:
         root: str,
         embedder: EmbedderChoice,
         environ: Mapping[str, str],
+        writer: Any = None,
+        models: tuple[str, ...] = (),
         cache_folder: str | None = None,
         max_memory_bytes: int = 2_000_000_000,
     ) -> None:
         self._choice = embedder
         self._environ = environ
+        self._writer = writer
+        self._models = models
         self._shelf = Shelf(open_folder(root, cache_folder), FaissFile(), max_memory_bytes)
         self._threads = ThreadPoolExecutor(SEARCH_THREADS, "librarian-reader")
         self._embedder: Embedder

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow.compute as pc
-
 from librarian.library import OpenLibrary
 from librarian.path_kinds import PathKinds
 from librarian.values import ChunkView, FileView, LibraryView, Source, SymbolView
@@ -179,7 +177,7 @@ class Views:
     def _stats(self, kinds: Sequence[str], declarations: Sequence[bool]) -> dict[str, int]:
         defined = Counter(kind for kind, declared in zip(kinds, declarations, strict=True) if not declared)
         languages = self._tables.files["language"].take(self._tables.chunks["file"])
-        counted = {each["values"]: each["counts"] for each in pc.value_counts(languages).to_pylist()}
+        counted = {each["values"]: each["counts"] for each in languages.value_counts().to_pylist()}
         return {
             "chunks": self.manifest.total_chunks,
             "files": self.manifest.total_files,

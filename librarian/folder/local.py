@@ -50,7 +50,7 @@ class LocalFolder:
     def names(self, path: str = "") -> list[str]:
         try:
             with storage_errors(path):
-                return sorted(os.listdir(self._root / path))
+                return sorted(each.name for each in (self._root / path).iterdir())
         except FileNotFoundError:
             return []
 
