@@ -192,9 +192,13 @@ def _chunk(part: _Part, layout: _Layout, loose: Sequence[Item]) -> Chunk:
         part.start,
         part.end,
         owned,
-        _signature(layout.data[node.start_byte : definition.head_end or node.end_byte]),
+        _signature(layout.data[_or(definition.head_start, node.start_byte) : _or(definition.head_end, node.end_byte)]),
         docstring[:MAX_DOCSTRING_CHARS],
     )
+
+
+def _or(byte: int | None, default: int) -> int:
+    return default if byte is None else byte
 
 
 def _signature(head: bytes) -> str:

@@ -24,6 +24,7 @@ class Definition(NamedTuple):
     inside: nodes whose children are looked at for inner definitions.
     scope: what its name is qualified with, behind the definitions that it is inside of: the receiver of a method.
     head_end: the byte at which its signature ends; None for all of it.
+    head_start: the byte at which its signature begins, where that is not the start of the node.
     docstring: where the language keeps it inside; None takes the comments before it.
     """
 
@@ -35,6 +36,7 @@ class Definition(NamedTuple):
     declaration: bool = False
     head_end: int | None = None
     docstring: str | None = None
+    head_start: int | None = None
 
 
 Define = Callable[[Node, SymbolKind | None], Sequence[Definition]]
