@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -88,7 +88,7 @@ class RayLibrarian:
         actor = await self._started()
         try:
             return _raised(await actor.ask.remote("ingest", git_url, branch, library_name))
-        except RayError as error:
+        except RayActorError as error:
             raise IngestInterrupted(reason_of(error)) from error
 
     async def start_ingest(self, git_url: str, branch: str | None, library_name: str | None) -> Job:
@@ -136,7 +136,7 @@ class RayLibrarian:
         actor = await self._started()
         try:
             return _raised(await actor.ask.remote(method, *arguments))
-        except RayError as error:
+        except RayActorError as error:
             raise LibrarianUnreachable(f"its process ended, and is started again: {reason_of(error)}") from error
 
 
@@ -150,6 +150,8 @@ def _raised(answer: Any) -> Any:
 def _search_errors() -> Iterator[None]:
     try:
         yield
+    except RayTaskError:
+        raise  # a bug there, which is one here
     except RayError as error:
         raise LibrarianUnreachable(reason_of(error)) from error
     except RayServeException as error:
