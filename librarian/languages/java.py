@@ -34,15 +34,31 @@ def define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
     name, body = text(field(node, "name")), field(node, "body")
     if node.type in TYPES:
         inside = [] if body is None else [body]
-        return [Definition(name, TYPES[node.type], "class", inside, head_end=head_end(node))]
+        return [
+            Definition(name, TYPES[node.type], "class", inside, head_start=head_start(node), head_end=head_end(node))
+        ]
     if node.type in METHODS:
         # Abstract or in an interface: this is the method as its users know it, with its documentation.
-        return [Definition(name, "method", "method", declaration=body is None, head_end=head_end(node))]
+        return [
+            Definition(
+                name, "method", "method", declaration=body is None, head_start=head_start(node), head_end=head_end(node)
+            )
+        ]
     if node.type == "enum_constant":
         return [Definition(name, "constant", None, [] if body is None else [body])]
     kind = "constant" if _is_constant(node) else "field"
     declarators = node.children_by_field_name("declarator")
     return [Definition(text(field(each, "name")), kind, None) for each in declarators]
+
+
+def head_start(node: Node) -> int:
+    """A signature begins behind the annotations."""
+    for child in node.children:
+        parts = child.children if child.type == "modifiers" else [child]
+        behind = next((each for each in parts if not each.type.endswith("annotation")), None)
+        if behind is not None:
+            return behind.start_byte
+    return node.start_byte
 
 
 def _is_constant(node: Node) -> bool:

@@ -44,7 +44,8 @@ def define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
     if node.type in TYPES:
         return [Definition(name, TYPES[node.type], "class", inside, head_end=head_end(node))]
     if node.type == "impl_item":
-        name = type_name(field(node, "type"))
+        # Types without a name, tuples for example, are found under the trait.
+        name = type_name(field(node, "type")) or type_name(field(node, "trait"))
         return [Definition(name, "impl", "class", inside, head_end=head_end(node))] if name else ()
     if node.type == "macro_definition":
         first = next((child for child in node.children if child.type in ("(", "{", "[")), None)
@@ -62,8 +63,8 @@ def type_name(node: Node | None) -> str:
         if node.type in ("type_identifier", "primitive_type"):
             return text(node)
         inner = field(node, "type", "trait")
-        if inner is None:
-            return text(node) if len(text(node)) <= 40 else ""
+        if inner is None or node.type == "array_type":
+            return ""
         node = inner
     return ""
 

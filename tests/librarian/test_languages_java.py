@@ -77,7 +77,7 @@ def test_signatures_and_javadoc():
     found = {each.qualified_name: each for each in chunk_file("S.java", SOURCE.encode(), 3.0).chunks}
     store, get = found["Store"], found["Store.get"]
     assert store.docstring == "Holds things."
-    assert store.signature.endswith("public abstract class Store<T> extends Base implements Api")
+    assert store.signature == ("public abstract class Store<T> extends Base implements Api")
     assert get.docstring.splitlines()[0].strip() == "Gets it."
-    assert get.signature.endswith("public <U> List<U> get(int x) throws E")
+    assert get.signature == ("public <U> List<U> get(int x) throws E")
     assert (get.start_line, get.end_line) == (14, 20)
