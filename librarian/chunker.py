@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -16,6 +16,8 @@ from librarian.outline import Item, ParseTimeout, outline
 MAX_SIGNATURE_CHARS = 500
 MAX_DOCSTRING_CHARS = 4_000
 MAX_NAME_CHARS = 200
+SCRAP_BYTES = 24
+"""Less than this between two definitions, white space not counted, is no chunk: a closing brace, `try:`."""
 
 
 def chunk_file(path: str, data: bytes, timeout_s: float) -> ChunkedFile:
@@ -31,6 +33,10 @@ def chunk_file(path: str, data: bytes, timeout_s: float) -> ChunkedFile:
         items = outline(data, rules, timeout_s)
     except ParseTimeout:
         return _plain(layout, language, f"parsing it took longer than {timeout_s:g} s; it is cut as plain text")
+    except Exception as error:  # One odd file that a language's rules stumble over must not end an ingest.
+        return _plain(
+            layout, language, f"{type(error).__name__} in the rules of {language}: {error}; cut as plain text"
+        )
     return _code(layout, language, items)
 
 
@@ -54,7 +60,9 @@ class _Layout:
         text = self.data[start:end]
         first = start + len(text) - len(text.lstrip())
         last = start + len(text.rstrip()) - 1
-        return (self.line_of(first), self.line_of(last)) if first <= last else (self.line_of(start),) * 2
+        return (
+            (self.line_of(first), self.line_of(last)) if first <= last else (self.line_of(start), self.line_of(start))
+        )
 
     def whole_lines(self, start: int, end: int) -> Span:
         """With the blanks before, and the rest of the last line, where only punctuation is there."""
@@ -73,6 +81,7 @@ class _Part:
     """A chunk in the making. item: None for what no definition owns."""
 
     __slots__ = ("chunk_type", "end", "item", "owned", "start")
+    chunk_type: ChunkType
 
     def __init__(self, start: int, end: int, chunk_type: ChunkType, item: Item | None, owned: list[Span]) -> None:
         self.start = start
@@ -102,8 +111,14 @@ def _markdown(layout: _Layout) -> ChunkedFile:
 
 def _code(layout: _Layout, language: Language, items: Sequence[Item]) -> ChunkedFile:
     defined = _defined(layout, items)
+    names = sorted(
+        item.node.start_byte for item in items if item not in defined and item.definition.kind != "namespace"
+    )
     parts = sorted(
-        [*defined.values(), *_leftovers(layout, [part for part in defined.values() if _parent(part, defined) is None])],
+        [
+            *defined.values(),
+            *_leftovers(layout, [part for part in defined.values() if _parent(part, defined) is None], names),
+        ],
         key=lambda part: (part.start, -part.end),
     )
     loose = [item for item in items if item not in defined and item.definition.name]
@@ -150,15 +165,29 @@ def _disown(parent: _Part, start: int, end: int) -> None:
         parent.owned.append((end, end))
 
 
-def _leftovers(layout: _Layout, outer: Sequence[_Part]) -> list[_Part]:
-    """What lies between the outermost parts; blanks are given to a neighbour."""
+def _leftovers(layout: _Layout, outer: Sequence[_Part], names: Sequence[int]) -> list[_Part]:
+    """What lies between the outermost parts; blanks, and scraps that define nothing, are given to a neighbour.
+
+    names: where something is defined that is no part, sorted.
+    """
     found: list[_Part] = []
     position = 0
     elder: _Part | None = None
     for part in [*outer, None]:
         end = len(layout.data) if part is None else part.start
         if position < end:
-            if layout.data[position:end].strip() or (elder is None and part is None):
+            gap = layout.data[position:end]
+            is_scrap = len(b"".join(gap.split())) < SCRAP_BYTES and bisect_left(names, position) == bisect_left(
+                names, end
+            )
+            opens = gap.rstrip().endswith((b"{", b":", b"("))
+            if is_scrap and gap.strip() and part is not None and (opens or elder is None):
+                part.start = position + len(gap) - len(gap.lstrip())
+                part.owned.insert(0, (position, end))
+            elif is_scrap and gap.strip() and elder is not None:
+                elder.end = position + len(gap.rstrip())
+                elder.owned.append((position, end))
+            elif gap.strip() or (elder is None and part is None):
                 kind: ChunkType = "block" if found else "module"
                 blocks = cut_blocks(layout.data, position, end)
                 found += [_Part(*span, "block" if number else kind, None, [span]) for number, span in enumerate(blocks)]

@@ -24,16 +24,16 @@ def _define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
     if inner is None or inner.type not in ("function_definition", "class_definition"):
         return []
     name, body = text(field(inner, "name")), field(inner, "body")
-    head, docstring = head_end(inner), _docstring(body)
+    start, head, docstring = inner.start_byte, head_end(inner), _docstring(body)
     if inner.type == "class_definition":
         inside = [] if body is None else [body]
-        return [Definition(name, "class", "class", inside, head_end=head, docstring=docstring)]
+        return [Definition(name, "class", "class", inside, head_start=start, head_end=head, docstring=docstring)]
     is_stub = inner is not node and "overload" in text(node)[: inner.start_byte - node.start_byte]
     if is_stub:
         return [Definition(name, "method" if around == "class" else "function", declaration=True)]
     if around == "class":
-        return [Definition(name, "method", "method", head_end=head, docstring=docstring)]
-    return [Definition(name, "function", "function", head_end=head, docstring=docstring)]
+        return [Definition(name, "method", "method", head_start=start, head_end=head, docstring=docstring)]
+    return [Definition(name, "function", "function", head_start=start, head_end=head, docstring=docstring)]
 
 
 def _assigned(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
