@@ -67,6 +67,14 @@ class Bm25:
                 scores[self._rows[span]] += np.float32(weight) * self._impacts[span]
         return scores
 
+    def coverage(self, keywords: Mapping[str, float]) -> Floats:
+        """float32 [documents]: the share of the keywords' weight that a document has, however often."""
+        covered = np.zeros(self._documents, np.float32)
+        for word, weight in keywords.items():
+            covered[self.documents_with(word)] += np.float32(weight)
+        total = sum(keywords.values())
+        return covered / np.float32(total) if total else covered
+
 
 def summed_by_group(counts: Rows, rows: Rows, weights: Floats, group: Rows) -> tuple[Rows, Rows, Floats]:
     """The postings of groups of documents, such as files: (counts, rows, weights) for Bm25. group: that of each row."""

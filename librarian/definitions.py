@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 from librarian.tokens import parts
 
 EXACT = 1.0
+SIGIL = 0.9
+"""`$Type` or `_Type` for `Type`."""
+
 OTHER_SPELLING = 0.7
 """`merge_config` for `mergeConfig`, or another case: the same parts."""
+
+SIGILS = "$_#@~"
 
 DECLARED = 0.6
 """It announces what is defined elsewhere."""
@@ -51,7 +56,7 @@ class Definitions:
         return found
 
     def _credit(self, row: int, symbol: Sequence[str]) -> float:
-        credit = EXACT if self._names[row] == symbol[-1] else OTHER_SPELLING
+        credit = _spelling_credit(self._names[row], symbol[-1])
         owners = [part for part in _outer(self._qualified[row]) if part]
         if len(symbol) > 1:
             known = any(parts(owner) == parts(symbol[-2]) for owner in owners)
@@ -61,6 +66,12 @@ class Definitions:
         if self._kinds[row] in MINOR_KINDS:
             credit *= LESS_SPECIFIC
         return credit * (DECLARED if self._declarations[row] else 1.0)
+
+
+def _spelling_credit(name: str, asked: str) -> float:
+    if name == asked:
+        return EXACT
+    return SIGIL if name.strip(SIGILS) == asked.strip(SIGILS) else OTHER_SPELLING
 
 
 def _outer(qualified_name: str) -> list[str]:

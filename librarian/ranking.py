@@ -15,20 +15,22 @@ Floats = NDArray[np.float32]
 class Weights:
     """Each kind of evidence is 0..1 within a query; chunk_: of the chunk itself, file_: shared by its file."""
 
-    chunk_bm25: float = 1.0
+    chunk_bm25: float = 0.9
+    chunk_cover: float = 1.0
     chunk_dense: float = 0.3
-    chunk_name: float = 0.3
+    chunk_name: float = 1.2
     chunk_definition: float = 2.0
-    file_bm25: float = 0.5
-    file_sum: float = 0.3
+    chunk_mention: float = 1.2
+    file_bm25: float = 0.3
+    file_sum: float = 0.4
     file_dense: float = 0.2
-    file_name: float = 0.0
-    stem_recall: float = 0.5
-    stem_precision: float = 0.3
-    folder: float = 0.1
+    file_name: float = 0.5
+    stem_recall: float = 0.4
+    stem_precision: float = 0.4
+    stem_f: float = 0.8
+    folder: float = 0.3
     sum_chunks: int = 5
-    same_file: float = 0.5
-    bare_stem: float = 0.5
+    same_file: float = 0.3
 
 
 def relative(values: Floats) -> Floats:

@@ -99,12 +99,14 @@ class Searcher:
         recall, precision = self._chunk_names.fit(keywords)
         name = np.sqrt(recall * precision)
         stem_recall, stem_precision = self._file_stems.fit(keywords)
+        defined = strongest([self._definitions.chunks(each) for each in asked.symbols], len(self._files))
         folder, _ = self._folders.fit(keywords)
         return {
             "chunk_bm25": bm25,
             "chunk_dense": dense,
             "chunk_name": name,
-            "chunk_definition": strongest([self._definitions.chunks(each) for each in asked.symbols], len(self._files)),
+            "chunk_definition": defined if asked.bare else defined * 0,
+            "chunk_mention": defined * 0 if asked.bare else defined,
             "file_bm25": relative(self._file_words.scores(asked.terms)),
             "file_sum": relative(sum_of_best(bm25, self._files, files, self.weights.sum_chunks)),
             "file_dense": best_per_file(dense, self._files, files),
@@ -112,6 +114,8 @@ class Searcher:
             "stem_recall": stem_recall,
             "stem_precision": stem_precision,
             "folder": folder,
+            "stem_f": np.sqrt(stem_recall * stem_precision),
+            "chunk_cover": self._chunk_words.coverage(keywords),
         }
 
     def combined(self, evidence: dict[str, NDArray[np.float32]], asked: Query) -> Floats:
@@ -119,8 +123,11 @@ class Searcher:
         for name, values in evidence.items():
             weight = np.float32(getattr(self.weights, name))
             total += weight * (values if name.startswith("chunk_") else values[self._files])
-        factors = np.array([self._kinds.factor(row, asked.keywords) for row in range(len(self._paths))], np.float32)
-        return total * factors[self._files]
+        return total * self.factors(asked)[self._files]
+
+    def factors(self, asked: Query) -> Floats:
+        """float32 [files]"""
+        return self._kinds.factors({*asked.keywords, *asked.terms})
 
     def _dense(self, text: str) -> Floats:
         """float32 [chunks]: similarity of the best window, from 0 at the last of the nearest to 1 at the first."""
