@@ -95,9 +95,18 @@ def _value(name: str, value: Node | None, whole: Node) -> list[Definition]:
         return [Definition(name, "function", "function", head_end=head_end(value))]
     if value.type == "class":
         return [_type(name, "class", value)]
+    if (made := _made_of_function(value)) is not None:
+        return [Definition(name, "function", "function", head_end=head_end(made))]
     is_long = rows(whole) >= LONG_ROWS
     inside = [value] if value.type == "object" else []
     return [Definition(name, "constant", "block" if is_long else None, inside, head_end=value.start_byte)]
+
+
+def _made_of_function(value: Node) -> Node | None:
+    """The function of more than one line that is handed to a call, as in `memoize(function () {…})`."""
+    arguments = field(value, "arguments") if value.type == "call_expression" else None
+    given = arguments.named_children if arguments is not None else ()
+    return next((each for each in given if each.type in FUNCTION_VALUES and rows(each)), None)
 
 
 def _statement(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
