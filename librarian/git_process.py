@@ -25,6 +25,7 @@ from librarian.git_url import GitUrl
 
 _MAX_STDERR_BYTES = 64_000
 _READ_BYTES = 1 << 18
+_SMALL_FILES_BYTES = 1 << 24
 
 _INHERITED = (
     "PATH", "TMPDIR", "SSH_AUTH_SOCK", "GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_EXEC_PATH",
@@ -35,7 +36,7 @@ _INHERITED = (
 _HARMLESS_FAULTS = (
     "zeroPaddedFilemode", "badTimezone", "missingSpaceBeforeDate", "fullPathname", "hasDot", "hasDotdot", "hasDotgit",
     "treeNotSorted", "duplicateEntries", "gitmodulesUrl", "gitmodulesPath", "gitmodulesName", "gitmodulesParse",
-    "gitmodulesUpdate", "gitmodulesSymlink", "nullSha1", "emptyName", "largePathname",
+    "gitmodulesUpdate", "gitmodulesSymlink", "nullSha1", "emptyName",
 )  # fmt: skip
 """Faults of old histories, and traps for work trees and submodules, of which a library has none."""
 
@@ -184,12 +185,12 @@ async def _read(stream: asyncio.StreamReader, max_bytes: int, *, keep_reading: b
 
 
 def _limit_resources(pid: int, limits: IngestLimits) -> None:
-    """Its children inherit them. Where the system has no prlimit the watched folder size is the only bound."""
+    """A second bound behind the watched size of the folder, and where the system has no prlimit none. Inherited."""
     if not hasattr(resource, "prlimit"):
         return
     with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-        largest = limits.max_clone_bytes + (1 << 20)
+        largest = 2 * limits.max_clone_bytes + _SMALL_FILES_BYTES
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, largest))
 
 

@@ -94,10 +94,9 @@ async def fetch(
     with _temporary_folder(folder) as home:
         async with _time_limit(url, rules.limits):
             environment = await _environment(url, rules, environ, home)
-            clone = await _clone(url, branch, environment, home, rules.limits)
-            found = _head_branch(url, clone)
+            clone, branch = await _clone(url, branch, environment, home, rules.limits)
             commit, entries, skipped = await _listed(url, environment, clone, rules.limits)
-        yield Repository(url.url, found, commit, clone, entries, skipped)
+        yield Repository(url.url, branch, commit, clone, entries, skipped)
 
 
 def read_blobs(folder: Path, blob_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -195,28 +194,41 @@ async def _no_such_branch(
 
 async def _clone(
     url: GitUrl, branch: str | None, environment: Mapping[str, str], home: Path, limits: IngestLimits
-) -> Path:
+) -> tuple[Path, str]:
+    if branch is None:
+        _, branch = await _ask(url, None, environment, home, limits)
     clone = home / "repository"
-    chosen = ["--branch", branch] if branch else []
-    output = await run_git(
-        ["clone", "--quiet", "--bare", "--depth=1", "--single-branch", "--no-tags", "--template=", "--no-local",
-         f"--filter=blob:limit={limits.max_file_bytes + 1}", *chosen, "--", url.url, str(clone)],
-        environment, folder=home, limits=limits, watch=lambda: _watch_size(home, limits),
-    )  # fmt: skip
-    if output.returncode:
-        if branch and f"Remote branch {branch} not found" in output.stderr:
-            raise SourceUnavailable(url.url, await _no_such_branch(url, branch, environment, home, limits))
-        _check_size(home, limits)
-        raise _unavailable(url, output, environment)
-    head = (clone / "HEAD").read_text(encoding="utf-8", errors="replace")
-    if not head.startswith("ref: refs/heads/") or not _has_commit(clone):
+    output = await _clone_once(url, branch, clone, [_size_filter(limits)], environment, limits)
+    if output.returncode and "fsck error" in output.stderr:
+        # Together with a filter, git before 2.44 takes old histories' harmless faults for damage.
+        shutil.rmtree(clone, ignore_errors=True)
+        output = await _clone_once(url, branch, clone, [], environment, limits)
+    _check_size(home, limits)
+    if f"Remote branch {branch} not found" in output.stderr or (not output.returncode and not _is_at(branch, clone)):
         raise SourceUnavailable(url.url, await _no_such_branch(url, branch, environment, home, limits))
+    if output.returncode:
+        raise _unavailable(url, output, environment)
     _forget_origin(clone)
-    return clone
+    return clone, branch
 
 
-def _has_commit(clone: Path) -> bool:
-    return (clone / "packed-refs").exists() or any((clone / "refs" / "heads").rglob("*"))
+async def _clone_once(
+    url: GitUrl, branch: str, clone: Path, options: list[str], environment: Mapping[str, str], limits: IngestLimits
+) -> GitOutput:
+    return await run_git(
+        ["clone", "--quiet", "--bare", "--depth=1", "--single-branch", "--no-tags", "--template=", "--no-local",
+         *options, "--branch", branch, "--", url.url, str(clone)],
+        environment, folder=clone.parent, limits=limits, watch=lambda: _watch_size(clone.parent, limits),
+    )  # fmt: skip
+
+
+def _size_filter(limits: IngestLimits) -> str:
+    return f"--filter=blob:limit={limits.max_file_bytes + 1}"
+
+
+def _is_at(branch: str, clone: Path) -> bool:
+    """Not at a tag: git takes the name of one for --branch too."""
+    return (clone / "HEAD").read_text(encoding="utf-8", errors="replace").strip() == f"ref: refs/heads/{branch}"
 
 
 def _forget_origin(clone: Path) -> None:
@@ -225,10 +237,6 @@ def _forget_origin(clone: Path) -> None:
     sha256 = "sha256" in config.read_text(encoding="utf-8", errors="replace").lower()
     version, extensions = (1, "[extensions]\n\tobjectFormat = sha256\n") if sha256 else (0, "")
     config.write_text(f"[core]\n\trepositoryFormatVersion = {version}\n\tbare = true\n{extensions}", encoding="utf-8")
-
-
-def _head_branch(url: GitUrl, clone: Path) -> str:
-    return (clone / "HEAD").read_text(encoding="utf-8").strip().removeprefix("ref: refs/heads/")
 
 
 async def _watch_size(home: Path, limits: IngestLimits) -> None:

@@ -194,7 +194,7 @@ def _check_user(user: str | None, shown: str) -> None:
 
 def _local(path: str, shown: str, rules: SourceRules) -> GitUrl:
     if not rules.local:
-        raise SourceRefused(shown, "local repositories are not allowed here; librarian.local_sources allows them")
+        raise SourceRefused(shown, "local repositories are not allowed here; librarian.local_repositories allows them")
     if not path.startswith("/") or "\x00" in path or "\n" in path:
         raise InvalidRequest("git_url", "a local repository needs an absolute path")
     try:
