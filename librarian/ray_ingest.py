@@ -29,9 +29,9 @@ RESULT = pa.schema(
 )
 
 
-def analyze_on_ray(packs: Sequence[Pack], work: Work) -> Iterator[AnalyzedPack]:
+def analyze_on_ray(packs: Sequence[Pack], work: Work, workers: int | None = None) -> Iterator[AnalyzedPack]:
     """Blocks; in any order. Closing it drops what is left. Ray must be running; a worker that is killed is replaced,
-    and its packs are analyzed again.
+    and its packs are analyzed again. workers: at most so many at once; None: one per CPU of the cluster.
 
     Raises:
         EmbedderUnavailable
@@ -43,7 +43,7 @@ def analyze_on_ray(packs: Sequence[Pack], work: Work) -> Iterator[AnalyzedPack]:
     context.enable_progress_bars = False
     rows = [{"files": json.dumps(pack.files)} for pack in packs]
     found = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _analyze_batch, batch_size=1, batch_format="pyarrow", fn_kwargs={"work": work}
+        _analyze_batch, batch_size=1, batch_format="pyarrow", fn_kwargs={"work": work}, concurrency=workers
     )
     try:
         for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

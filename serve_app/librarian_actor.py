@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 from pathlib import Path
@@ -71,9 +72,8 @@ class IngestActor:
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> Ingester:
-        from librarian.ray_ingest import analyze_on_ray
-
         from librarian.ingester import Ingester  # here, as whoever starts this actor imports the module, too
+        from librarian.ray_ingest import analyze_on_ray
 
         settings = self._settings
         ingester = Ingester(
@@ -82,7 +82,7 @@ class IngestActor:
             embedder=settings.embedder,
             environ=environment(Path(settings.folder), os.environ),
             on_progress=self._announcer.put,
-            analyze_large=analyze_on_ray,
+            analyze_large=functools.partial(analyze_on_ray, workers=settings.workers),
         )
         await self._closing.enter_async_context(ingester)
         self._tasks.spawn(self._announcer.run(), "announcer")

@@ -45,14 +45,8 @@ class Search:
         log_to_launcher()
         environ = environment(Path(settings.folder), os.environ)
         self._closing = AsyncExitStack()
-        writer = await self._closing.enter_async_context(open_writer(settings, environ))
-        reader = Reader(
-            root=settings.root,
-            embedder=settings.embedder,
-            environ=environ,
-            writer=writer,
-            models=writer.models if writer else (),
-        )
+        writer = await self._closing.enter_async_context(open_writer(settings.llm, settings.model, environ))
+        reader = Reader(root=settings.root, embedder=settings.embedder, environ=environ)
         self._reader = await self._closing.enter_async_context(reader)
         calm_garbage_collector()
 
