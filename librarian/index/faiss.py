@@ -146,7 +146,7 @@ def _search(index: Any, query: Vectors, k: int, allowed: Ids | None) -> tuple[Id
     bits = np.zeros(index.ntotal, np.bool_)
     bits[allowed] = True
     bitmap = np.packbits(bits, bitorder="little")
-    selector = faiss.IDSelectorBitmap(bitmap)
-    parameters = faiss.SearchParameters(sel=selector)
+    swig: Any = faiss  # its constructors take other arguments than their signatures say
+    parameters = swig.SearchParameters(sel=swig.IDSelectorBitmap(bitmap))
     scores, ids = index.search(row, k, params=parameters)
     return ids[0], scores[0]
