@@ -54,6 +54,8 @@ def define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
         return [_namespace(node)]
     if kind in ("lexical_declaration", "variable_declaration"):
         return _variables(node)
+    if kind == "export_statement":
+        return _exported(field(node, "value"), node)
     if kind == "pair":
         return _value(_key(field(node, "key")), field(node, "value"), node)
     return _statement(node, around)
@@ -186,6 +188,7 @@ DEFINING = frozenset(
         "lexical_declaration",
         "variable_declaration",
         "expression_statement",
+        "export_statement",
         "pair",
     }
 )

@@ -100,3 +100,8 @@ def test_a_function_made_by_a_call_is_a_function():
     data = b'export const Kind = core.make("Kind", (self) => {\n  self.a = 1\n})\n'
     chunked = chunk_file("m.ts", data, 10.0)
     assert [(chunk.name, chunk.chunk_type) for chunk in chunked.chunks] == [("Kind", "function")]
+
+
+def test_what_a_module_exports_without_a_name_is_called_after_the_file():
+    chunked = chunk_file("src/plugin.js", b"export default (a) => {\n  return a\n}\n", 10.0)
+    assert [(chunk.name, chunk.chunk_type) for chunk in chunked.chunks] == [("plugin", "function")]
