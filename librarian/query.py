@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ STOP_WORDS = frozenset(
     "a about all an and any are as at be been being but by can could did do does each for from had has have how i if "
     "in into is it its me my no nor not of on onto or our out over per shall she should show so some such than that "
     "the their them then there these they this those through to too under until up upon us via was we were what when "
-    "where whether which while who whom whose why will with within without would you your".split()
+    "where whether which while who whom whose why will with within without would you your".split()  # noqa: SIM905 — prose is easier to read than 150 literals
 )
 
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*(?:(?:::|\.|#|->)[A-Za-z_$~][\w$]*)*")
@@ -49,7 +50,7 @@ def read_query(text: str) -> Query:
         for term in terms_of(word):
             terms[term] = 1.0
     flat = [part for word in telling for part in parts(word)]
-    for left, right in zip(flat, flat[1:], strict=False):
+    for left, right in itertools.pairwise(flat):
         terms.setdefault(left + right, JOINED_WEIGHT)
     bare = _IDENTIFIER.fullmatch(text) is not None
     return Query(text, terms, tuple(dict.fromkeys(stem(part) for part in flat)), _symbols(text, bare), bare)

@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Each kind of evidence is 0..1 within a query; chunk_: of the chunk itself, file_: shared by its file."""
+    """What each kind of evidence counts; each is 0..1 within a query. Why it is evidence:
+
+    bm25: rare words of the query, often. cover: as many different words of it as possible. dense: the same meaning in
+    other words. name: it is called what is asked for. definition: the query is a name, and it defines that.
+    mention: a sentence names it. file_bm25, file_sum, file_dense, file_name: its file is about that as a whole: a
+    chunk in good company is more likely meant. stem_*: so says the name of the file: all words of the query (recall),
+    only words of it (precision), both (balance). folder: so say its last two folders.
+    """
 
     chunk_bm25: float = 0.9
     chunk_cover: float = 1.0
@@ -27,10 +35,15 @@ class Weights:
     file_name: float = 0.5
     stem_recall: float = 0.4
     stem_precision: float = 0.4
-    stem_f: float = 0.8
+    stem_balance: float = 0.8
     folder: float = 0.3
-    sum_chunks: int = 5
-    same_file: float = 0.3
+
+
+SAME_FILE = 0.3
+"""Each further chunk of a file counts this much of the one before: a reader wants other places, too."""
+
+COHERENT_CHUNKS = 5
+"""So many of a file's best chunks make its company; more would favour long files."""
 
 
 def relative(values: Floats) -> Floats:
@@ -39,33 +52,40 @@ def relative(values: Floats) -> Floats:
     return values / top if top > 0 else values
 
 
-def best_per_file(values: Floats, files: NDArray[np.int64], count: int) -> Floats:
+def best_per_file(values: Floats, files: Rows, count: int) -> Floats:
     best = np.zeros(count, np.float32)
     np.maximum.at(best, files, values)
     return best
 
 
-def sum_of_best(values: Floats, files: NDArray[np.int64], count: int, best: int) -> Floats:
-    """The sum of the `best` highest values of each file: several good chunks are more evidence than one."""
-    rows = np.flatnonzero(values > 0)
+def sum_of_best(values: Floats, files: Rows, count: int, pool: int) -> Floats:
+    """float32 [count]: the sum of each file's COHERENT_CHUNKS highest values, of the `pool` highest of all."""
+    rows = highest(values, pool)
     order = rows[np.lexsort((-values[rows], files[rows]))]
     if not len(order):
         return np.zeros(count, np.float32)
     owners = files[order]
     firsts = np.flatnonzero(np.concatenate(([True], owners[1:] != owners[:-1])))
     place = np.arange(len(order)) - np.repeat(firsts, np.diff(np.append(firsts, len(order))))
-    kept = place < best
+    kept = place < COHERENT_CHUNKS
     return np.bincount(owners[kept], values[order[kept]], minlength=count).astype(np.float32)
 
 
-def ordered(
-    candidates: Sequence[int], scores: Floats, files: NDArray[np.int64], decay: float
-) -> list[tuple[int, float]]:
-    """Chunks best first, each further chunk of a file multiplied by `decay` once more than the one before."""
+def highest(values: Floats, count: int) -> Rows:
+    """Rows of the at most `count` highest values above 0, best first, ties by row."""
+    rows = np.flatnonzero(values > 0)
+    if len(rows) > count:
+        threshold = np.partition(values[rows], len(rows) - count)[len(rows) - count]
+        rows = rows[values[rows] >= threshold]
+    return rows[np.argsort(-values[rows], kind="stable")][:count]
+
+
+def ordered(candidates: Sequence[int], scores: Floats, files: Rows) -> list[tuple[int, float]]:
+    """Chunks with their final scores, best first. candidates: best first."""
     taken: dict[int, int] = {}
     damped: list[tuple[int, float]] = []
-    for chunk in sorted(candidates, key=lambda row: (-scores[row], row)):
-        before = taken.get(int(files[chunk]), 0)
-        taken[int(files[chunk])] = before + 1
-        damped.append((chunk, float(scores[chunk]) * decay**before))
+    for chunk, file, score in zip(candidates, files[candidates].tolist(), scores[candidates].tolist(), strict=True):
+        before = taken.get(file, 0)
+        taken[file] = before + 1
+        damped.append((chunk, score * SAME_FILE**before))
     return sorted(damped, key=lambda pair: (-pair[1], pair[0]))

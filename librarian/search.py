@@ -1,36 +1,34 @@
-"""Finds the chunks of a library that a query means: words and vectors, names and definitions, the company of a chunk
-in its file, and what the file is for."""
+"""Finds the chunks of a library that a query means."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from librarian.bm25 import Bm25, Saturation, summed_by_group
-from librarian.definitions import Definitions, strongest
 from librarian.embedder.base import Embedder
+from librarian.evidence import Evidence, EvidenceIndex
 from librarian.index.base import VectorIndex
-from librarian.name_match import NameIndex
+from librarian.path_filter import path_pattern
 from librarian.path_kinds import PathKinds
 from librarian.query import Query, read_query
-from librarian.ranking import Floats, Weights, best_per_file, ordered, relative, sum_of_best
+from librarian.ranking import Floats, Weights, highest, ordered
+from librarian.relevance import relevance
 from librarian.tables import Tables
-from librarian.tokens import terms_of, words
 from librarian.values import Filters
 
 POOL = 200
-NEAREST_WINDOWS = 300
-CHUNK_SATURATION = Saturation(k1=1.5, b=0.75)
-FILE_SATURATION = Saturation(k1=1.5, b=0.4)
+"""So many chunks are looked at in the last stage; more are never shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """chunk: row of the table of chunks. score: 0..1, comparable between queries."""
+    """chunk: row of the table of chunks. score: 0..1, comparable between queries and libraries.
+
+    explain: each kind of evidence (see ranking.Weights), what the path costs, the score that ranks."""
 
     chunk: int
     score: float
@@ -39,7 +37,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """examined: how many chunks were scored in the last, exact stage."""
+    """hits: best first. examined: how many chunks were scored in the last, exact stage."""
 
     hits: list[Hit]
     examined: int
@@ -51,93 +49,81 @@ class Searcher:
     def __init__(
         self, tables: Tables, vectors: VectorIndex, embedder: Embedder, weights: Weights | None = None
     ) -> None:
-        self._vectors = vectors
-        self._embedder = embedder
-        self.weights = weights or Weights()
-        self._files = tables.chunks["file"].to_numpy().astype(np.int64)
+        self._weights = weights or Weights()
+        self._index = EvidenceIndex(tables, vectors, embedder)
         self._paths: list[str] = tables.files["path"].to_pylist()
-        self._window_chunks = tables.windows["chunk"].to_numpy().astype(np.int64)
-        self._open_words(tables)
-        self._open_names(tables)
-        self._definitions = Definitions(tables.symbols)
+        self._languages = np.array(tables.files["language"].to_pylist(), np.str_)
+        self._types = np.array(tables.chunks["chunk_type"].to_pylist(), np.str_)
         self._kinds = PathKinds(self._paths)
-
-    def _open_words(self, tables: Tables) -> None:
-        vocabulary = {term: row for row, term in enumerate(tables.terms["term"].to_pylist())}
-        counts = tables.terms["postings"].to_numpy()
-        rows = tables.postings["chunk"].to_numpy().astype(np.int64)
-        weights = tables.postings["weight"].to_numpy().astype(np.float32)
-        self._chunk_words = Bm25(vocabulary, counts, rows, weights, len(self._files), CHUNK_SATURATION)
-        self._file_words = Bm25(
-            vocabulary, *summed_by_group(counts, rows, weights, self._files), len(self._paths), FILE_SATURATION
-        )
-
-    def _open_names(self, tables: Tables) -> None:
-        self._chunk_names = NameIndex([_stems(name) for name in tables.chunks["name"].to_pylist()])
-        places = [PurePosixPath(path) for path in self._paths]
-        self._file_stems = NameIndex([_stems(place.stem) for place in places])
-        self._folders = NameIndex([_stems(" ".join(place.parent.parts[-2:])) for place in places])
 
     def search(
         self, query: str, max_chunks: int, filters: Filters | None = None, explain: bool = False
     ) -> SearchOutcome:
-        asked = read_query(query)
-        evidence = self.evidence(asked)
-        scores = self.combined(evidence, asked)
-        pool = np.argsort(-scores, kind="stable")[:POOL]
-        pool = pool[scores[pool] > 0]
-        hits = [
-            Hit(chunk, score) for chunk, score in ordered(pool.tolist(), scores, self._files, self.weights.same_file)
-        ]
-        return SearchOutcome(hits[:max_chunks], len(pool))
+        """At most `max_chunks`, which may be fewer where little fits.
 
-    def evidence(self, asked: Query) -> dict[str, NDArray[np.float32]]:
-        files = len(self._paths)
-        keywords = {word: self._file_words.idf(word) for word in asked.keywords}
-        bm25 = relative(self._chunk_words.scores(asked.terms))
-        dense = self._dense(asked.text)
-        recall, precision = self._chunk_names.fit(keywords)
-        name = np.sqrt(recall * precision)
-        stem_recall, stem_precision = self._file_stems.fit(keywords)
-        defined = strongest([self._definitions.chunks(each) for each in asked.symbols], len(self._files))
-        folder, _ = self._folders.fit(keywords)
+        Raises:
+            EmbedderUnavailable
+        """
+        asked = read_query(query)
+        allowed = self._allowed(filters or Filters())
+        evidence = self._index.gather(asked, allowed)
+        factors = self._kinds.factors({*asked.keywords, *asked.terms})
+        scores = self._scores(evidence, factors)
+        if allowed is not None:
+            scores = np.where(allowed, scores, np.float32(0))
+        pool = highest(scores, POOL)
+        ranked = ordered(pool, scores, self._index.files)[:max_chunks]
+        return SearchOutcome(self._hits(asked, evidence, factors, ranked, explain), len(pool))
+
+    def _scores(self, evidence: Evidence, factors: Floats) -> Floats:
+        """float32 [chunks]"""
+        of_files = np.zeros(len(self._paths), np.float32)
+        for name, values in evidence.files.items():
+            of_files += np.float32(getattr(self._weights, name)) * values
+        total = of_files[self._index.files]
+        for name, values in evidence.chunks.items():
+            total += np.float32(getattr(self._weights, name)) * values
+        return total * factors[self._index.files]
+
+    def _allowed(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """bool [chunks], None where nothing is filtered."""
+        if not (filters.paths or filters.languages or filters.chunk_types):
+            return None
+        allowed = np.ones(len(self._types), np.bool_)
+        if filters.chunk_types:
+            allowed &= np.isin(self._types, filters.chunk_types)
+        if filters.languages:
+            allowed &= np.isin(self._languages, filters.languages)[self._index.files]
+        if filters.paths:
+            pattern = path_pattern(filters.paths)
+            allowed &= np.array([pattern.fullmatch(path) is not None for path in self._paths])[self._index.files]
+        return allowed
+
+    def _hits(
+        self, query: Query, evidence: Evidence, factors: Floats, ranked: Sequence[tuple[int, float]], explain: bool
+    ) -> list[Hit]:
+        if not ranked:
+            return []
+        sure = relevance(evidence, self._index.files, ranked)
+        return [
+            Hit(chunk, sure[place], self._explain(query, evidence, factors, chunk, score) if explain else None)
+            for place, (chunk, score) in enumerate(ranked)
+        ]
+
+    def _explain(self, query: Query, evidence: Evidence, factors: Floats, chunk: int, score: float) -> dict[str, Any]:
+        file = int(self._index.files[chunk])
+        shares = {name: values[chunk] for name, values in evidence.chunks.items()}
+        shares |= {name: values[file] for name, values in evidence.files.items()}
         return {
-            "chunk_bm25": bm25,
-            "chunk_dense": dense,
-            "chunk_name": name,
-            "chunk_definition": defined if asked.bare else defined * 0,
-            "chunk_mention": defined * 0 if asked.bare else defined,
-            "file_bm25": relative(self._file_words.scores(asked.terms)),
-            "file_sum": relative(sum_of_best(bm25, self._files, files, self.weights.sum_chunks)),
-            "file_dense": best_per_file(dense, self._files, files),
-            "file_name": relative(best_per_file(name, self._files, files)),
-            "stem_recall": stem_recall,
-            "stem_precision": stem_precision,
-            "folder": folder,
-            "stem_f": np.sqrt(stem_recall * stem_precision),
-            "chunk_cover": self._chunk_words.coverage(keywords),
+            **{name: round(float(value), 4) for name, value in shares.items()},
+            "penalty": round(float(factors[file]), 4),
+            "kinds": self._kinds.of(file),
+            "symbols": [".".join(each) for each in query.symbols],
+            "rank_score": round(score, 4),
         }
 
-    def combined(self, evidence: dict[str, NDArray[np.float32]], asked: Query) -> Floats:
-        total = np.zeros(len(self._files), np.float32)
-        for name, values in evidence.items():
-            weight = np.float32(getattr(self.weights, name))
-            total += weight * (values if name.startswith("chunk_") else values[self._files])
-        return total * self.factors(asked)[self._files]
 
-    def factors(self, asked: Query) -> Floats:
-        """float32 [files]"""
-        return self._kinds.factors({*asked.keywords, *asked.terms})
-
-    def _dense(self, text: str) -> Floats:
-        """float32 [chunks]: similarity of the best window, from 0 at the last of the nearest to 1 at the first."""
-        similar = np.zeros(len(self._files), np.float32)
-        query = self._embedder.embed_query(text)
-        ids, found = self._vectors.search(query, min(NEAREST_WINDOWS, self._vectors.size))
-        if len(ids) and found[0] > found[-1]:
-            np.maximum.at(similar, self._window_chunks[ids], (found - found[-1]) / (found[0] - found[-1]))
-        return similar
-
-
-def _stems(text: str) -> list[str]:
-    return [term for word in words(text) for term in terms_of(word)]
+def merged(outcomes: Sequence[SearchOutcome], max_chunks: int) -> list[tuple[int, Hit]]:
+    """The best hits of several libraries: (position of its library, hit)."""
+    hits = [(position, hit) for position, outcome in enumerate(outcomes) for hit in outcome.hits]
+    return sorted(hits, key=lambda pair: (-pair[1].score, pair[0]))[:max_chunks]
