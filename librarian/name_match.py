@@ -27,7 +27,7 @@ class NameIndex:
             sizes[row] = len(distinct)
             for part in distinct:
                 rows.setdefault(part, []).append(row)
-        self._sizes = np.maximum(sizes, 1.0)
+        self._sizes = np.maximum(sizes, np.float32(1.0))
         self._parts = sorted(rows)
         self._rows = {part: np.array(each, np.int64) for part, each in rows.items()}
 
@@ -46,8 +46,8 @@ class NameIndex:
         matched = np.zeros(len(self._sizes), np.float32)
         for part, credit in credits.items():
             matched[self._rows[part]] += np.float32(credit)
-        total = sum(keywords.values())
-        return recall / np.float32(total) if total else recall, matched / self._sizes
+        total = np.float32(sum(keywords.values()) or 1.0)
+        return (recall / total).astype(np.float32), (matched / self._sizes).astype(np.float32)
 
     def _alike(self, keyword: str) -> list[tuple[str, float]]:
         """The parts that are the keyword, begin with it, or are its beginning, with what each counts."""

@@ -17,10 +17,12 @@ JOINED_WEIGHT = 1.0
 """Of two neighbouring words that are one identifier in the code."""
 
 STOP_WORDS = frozenset(
-    "a about all an and any are as at be been being but by can could did do does each for from had has have how i if "
-    "in into is it its me my no nor not of on onto or our out over per shall she should show so some such than that "
-    "the their them then there these they this those through to too under until up upon us via was we were what when "
-    "where whether which while who whom whose why will with within without would you your".split()  # noqa: SIM905 — prose is easier to read than 150 literals
+    """
+    a about all an and any are as at be been being but by can could did do does each for from had has have how i if in
+    into is it its me my no nor not of on onto or our out over per shall she should show so some such than that the
+    their them then there these they this those through to too under until up upon us via was we were what when where
+    whether which while who whom whose why will with within without would you your
+    """.split()
 )
 
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*(?:(?:::|\.|#|->)[A-Za-z_$~][\w$]*)*")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,11 +79,13 @@ def highest(values: Floats, count: int) -> Rows:
     return rows[np.argsort(-values[rows], kind="stable")][:count]
 
 
-def ordered(candidates: Sequence[int], scores: Floats, files: Rows) -> list[tuple[int, float]]:
+def ordered(candidates: Rows, scores: Floats, files: Rows) -> list[tuple[int, float]]:
     """Chunks with their final scores, best first. candidates: best first."""
     taken: dict[int, int] = {}
     damped: list[tuple[int, float]] = []
-    for chunk, file, score in zip(candidates, files[candidates].tolist(), scores[candidates].tolist(), strict=True):
+    for chunk, file, score in zip(
+        candidates.tolist(), files[candidates].tolist(), scores[candidates].tolist(), strict=True
+    ):
         before = taken.get(file, 0)
         taken[file] = before + 1
         damped.append((chunk, score * SAME_FILE**before))

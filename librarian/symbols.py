@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from librarian.path_kinds import PathKinds
+from librarian.ranking import Rows
 from librarian.tables import Tables
 from librarian.tokens import parts
 
@@ -37,7 +38,7 @@ class SymbolLookup:
             _row(name, qualified)
             for name, qualified in zip(symbols["name"].to_pylist(), symbols["qualified_name"].to_pylist(), strict=True)
         ]
-        files = tables.chunks["file"].to_numpy()[symbols["chunk"].to_numpy()] if len(self._rows) else np.zeros(0, int)
+        files = tables.chunks["file"].to_numpy()[symbols["chunk"].to_numpy()].astype(np.int64)
         paths: list[str] = tables.files["path"].to_pylist()
         self._order = _preference(symbols, files, paths)
 
@@ -102,15 +103,19 @@ def _is_subsequence(wanted: str, name: str) -> bool:
     return all(letter in letters for letter in wanted)
 
 
-def _preference(symbols: pa.Table, files: Sequence[int], paths: Sequence[str]) -> list[int]:
+def _preference(symbols: pa.Table, files: Rows, paths: Sequence[str]) -> list[int]:
     """The place of each symbol among equal matches."""
     factors = PathKinds(paths).factors(())
     columns = zip(
-        symbols["declaration"].to_pylist(), symbols["kind"].to_pylist(), symbols["name"].to_pylist(), files, strict=True
+        symbols["declaration"].to_pylist(),
+        symbols["kind"].to_pylist(),
+        symbols["qualified_name"].to_pylist(),
+        files.tolist(),
+        strict=True,
     )
     keys = [
-        (declaration, -float(factors[file]), kind in MINOR_KINDS, len(name), len(paths[file]), paths[file], row)
-        for row, (declaration, kind, name, file) in enumerate(columns)
+        (declared, -float(factors[file]), kind in MINOR_KINDS, len(name), len(paths[file]), paths[file], row)
+        for row, (declared, kind, name, file) in enumerate(columns)
     ]
     places = [0] * len(keys)
     for place, row in enumerate(sorted(range(len(keys)), key=keys.__getitem__)):
