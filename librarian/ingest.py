@@ -20,10 +20,11 @@ from librarian.values import FileError, Phase, Report, Skipped
 REPORT_ENTRIES = 1_000
 PACK_BYTES = 200_000
 """Of packs in this process: after each, progress is told and a cancel obeyed."""
-LARGE_BYTES = 1_500_000
-"""From here on several workers are faster than one thread, though they must be started."""
-LARGE_PACKS = 48
-"""Enough for even work and steady progress on a few workers, few enough that a pack's own cost does not show."""
+LARGE_BYTES = 4_000_000
+"""From here on workers are faster than this process, though they cost a second or two to set to work."""
+LARGE_PACK_BYTES = 500_000
+LARGE_PACKS = (8, 400)
+"""At least and at most: enough for even work and steady progress, few enough that a pack's own cost does not show."""
 
 AnalyzePacks = Callable[[Sequence[Pack], Work], Iterator[AnalyzedPack]]
 """Analyzes packs in any order; closing the iterator ends the work."""
@@ -114,7 +115,9 @@ class Ingest:
     def _analyze(self, entries: Sequence[Entry], analyze_large: AnalyzePacks | None) -> list[AnalyzedPack]:
         size = sum(entry.size for entry in entries)
         if analyze_large is not None and size > LARGE_BYTES:
-            return self._collect(analyze_large(plan_packs(entries, LARGE_PACKS), self._work))
+            fewest, most = LARGE_PACKS
+            count = min(max(fewest, size // LARGE_PACK_BYTES), most)
+            return self._collect(analyze_large(plan_packs(entries, count), self._work))
         return self._collect(self._analyze_here(plan_packs(entries, max(1, size // PACK_BYTES))))
 
     def _analyze_here(self, packs: Iterable[Pack]) -> Iterator[AnalyzedPack]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.exceptions import RayTaskError
 
 from librarian.embedder.base import Embedder
 from librarian.embedder.opening import open_embedder
@@ -25,7 +25,13 @@ from librarian.parts import part_from_bytes, part_to_bytes
 from librarian.values import FileError, Skipped
 
 RESULT = pa.schema(
-    [("files", pa.int32()), ("part", pa.large_binary()), ("skipped", pa.string()), ("errors", pa.string())]
+    [
+        ("files", pa.int32()),
+        ("part", pa.large_binary()),
+        ("skipped", pa.string()),
+        ("errors", pa.string()),
+        ("failure", pa.binary()),
+    ]
 )
 
 
@@ -45,18 +51,19 @@ def analyze_on_ray(packs: Sequence[Pack], work: Work, workers: int | None = None
     found = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _analyze_batch, batch_size=1, batch_format="pyarrow", fn_kwargs={"work": work}, concurrency=workers
     )
-    try:
-        for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in batch.to_pylist():
-                yield _from_row(row)
-    except RayTaskError as error:
-        cause = error.as_instanceof_cause()
-        raise _own(cause) or cause from None
+    for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            if row["failure"] is not None:
+                raise pickle.loads(row["failure"])
+            yield _from_row(row)
 
 
 def _analyze_batch(batch: pa.Table, work: Work) -> pa.Table:
-    embedder = _embedder(work.embedder, tuple(work.environ.items()))
-    rows = [_to_row(analyze_pack(_pack(files), work, embedder)) for files in batch["files"].to_pylist()]
+    try:
+        embedder = _embedder(work.embedder, tuple(work.environ.items()))
+        rows = [_to_row(analyze_pack(_pack(files), work, embedder)) for files in batch["files"].to_pylist()]
+    except LibrarianError as error:  # raised, it would arrive wrapped, without its type
+        rows = [{"failure": pickle.dumps(error)}]
     return pa.Table.from_pylist(rows, schema=RESULT)
 
 
@@ -86,14 +93,3 @@ def _from_row(row: dict[str, Any]) -> AnalyzedPack:
         [Skipped(**each) for each in json.loads(row["skipped"])],
         [FileError(**each) for each in json.loads(row["errors"])],
     )
-
-
-def _own(error: BaseException | None) -> LibrarianError | None:
-    """The first of this package's errors in the chain of causes; Ray wraps those of user code more than once."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, LibrarianError):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
-    return None
