@@ -22,6 +22,7 @@ from organism.ray_actors.restarts import was_started_again
 from organism.tasks import Tasks
 from serve_app.ingest_announcer import IngestAnnouncer
 from serve_app.librarian_settings import LibrarianSettings
+from serve_app.opened import Opened
 
 if TYPE_CHECKING:
     from librarian.ingester import Ingester
@@ -41,7 +42,7 @@ class IngestActor:
         self._announcer = IngestAnnouncer(lambda: ray_actors.connect(namespace))
         self._tasks = Tasks(_end_process)
         self._closing = contextlib.AsyncExitStack()
-        self._opening: asyncio.Task[Ingester] | None = None
+        self._ingester = Opened(self._open)
         if was_started_again():
             ray.get_runtime_context().current_actor.wake.remote()
 
@@ -51,12 +52,12 @@ class IngestActor:
     async def wake(self) -> None:
         """After a restart: tells everybody what became of the ingests that were under way, though nobody may ask."""
         with contextlib.suppress(LibrarianError):  # whoever asks next is told
-            await self._ingester()
+            await self._ingester.get()
 
     async def ask(self, method: str, *arguments: Any) -> Any:
         """Calls a method of LibraryIngester; a LibrarianError is returned, since Ray would wrap a raised one."""
         try:
-            return await getattr(await self._ingester(), method)(*arguments)
+            return await getattr(await self._ingester.get(), method)(*arguments)
         except LibrarianError as error:
             return error
 
@@ -64,12 +65,6 @@ class IngestActor:
         """Cancels what runs: libraries stay as they were."""
         await self._closing.aclose()
         await self._tasks.close()
-
-    async def _ingester(self) -> Ingester:
-        # Whoever calls first starts it; one that could not be started is tried again.
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.create_task(self._open(), name="open")
-        return await asyncio.shield(self._opening)
 
     async def _open(self) -> Ingester:
         from librarian.ingester import Ingester  # here, as whoever starts this actor imports the module, too

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 from ray.exceptions import RayError
@@ -21,9 +20,11 @@ from organism.ray_actors.library_search import search_application
 from serve_app.launch_errors import ServeUnusable
 from serve_app.librarian_settings import LibrarianSettings
 from serve_app.librarian_writer import open_writer
+from serve_app.opened import Opened
 from serve_app.replica_log import log_to_launcher
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from librarian.reader import Reader
 
 MAX_REQUESTS = 1000
 """Requests that a replica works on at once: most of them wait for a model."""
@@ -40,43 +41,53 @@ class Search:
     """One replica: a LibraryReader whose errors are answers, since Ray would wrap raised ones."""
 
     async def __init__(self, settings: LibrarianSettings) -> None:
-        from librarian.reader import Reader  # here, as the launcher imports this module, too
-
         log_to_launcher()
-        environ = environment(Path(settings.folder), os.environ)
+        self._settings = settings
         self._closing = AsyncExitStack()
-        writer = await self._closing.enter_async_context(open_writer(settings.llm, settings.model, environ))
-        reader = Reader(root=settings.root, embedder=settings.embedder, environ=environ)
-        self._reader = await self._closing.enter_async_context(reader)
+        self._reader = Opened(self._open)
+        with suppress(LibrarianError):  # a wrong embedder, for one: whoever asks is told, and it is tried again
+            await self._reader.get()
         calm_garbage_collector()
 
     async def ask(self, method: str, *arguments: Any) -> Any:
         """Calls a method of LibraryReader."""
         try:
-            return await getattr(self._reader, method)(*arguments)
+            return await getattr(await self._reader.get(), method)(*arguments)
         except LibrarianError as error:
             return error
-
-    async def passages(self, query: str, limit: int) -> dict[str, Any]:
-        """For the tool of session agents: {passages: [{library_id, chunk_id, file_path, …, content}]} or {error}."""
-        try:
-            found = await self._reader.search((), query, limit, Filters(), False)
-        except LibrarianError as error:
-            return {"error": str(error)}
-        return {"passages": [{name: getattr(each, name) for name in PASSAGE} for each in found.sources]}
 
     async def stream(self, *arguments: Any) -> AsyncIterator[Any]:
         """As LibraryReader.stream_query; an error is the last item."""
         try:
-            async with aclosing(self._reader.stream_query(*arguments)) as events:
+            reader = await self._reader.get()
+            async with aclosing(reader.stream_query(*arguments)) as events:
                 async for event in events:
                     yield event
         except LibrarianError as error:
             yield error
 
+    async def passages(self, query: str, limit: int) -> dict[str, Any]:
+        """For the tool of session agents: {passages: [{library_id, file_path, …, snippet}]} or {error}."""
+        found = await self.ask("search", (), query, limit, Filters(), False)
+        if isinstance(found, LibrarianError):
+            return {"error": str(found)}
+        return {"passages": [{name: getattr(each, name) for name in PASSAGE} for each in found.sources]}
+
     async def __del__(self) -> None:
         """Serve awaits it when the replica is closed."""
         await self._closing.aclose()
+
+    async def _open(self) -> Reader:
+        from librarian.reader import Reader  # here, as the launcher imports this module, too
+
+        settings = self._settings
+        environ = environment(Path(settings.folder), os.environ)
+        async with AsyncExitStack() as opened:
+            writer = await opened.enter_async_context(open_writer(settings.llm, settings.model, environ))
+            reader = Reader(root=settings.root, embedder=settings.embedder, environ=environ, writer=writer)
+            await opened.enter_async_context(reader)
+            self._closing = opened.pop_all()
+        return reader
 
 
 def deploy_search(settings: LibrarianSettings, namespace: str) -> None:
