@@ -11,7 +11,8 @@ from tree_sitter import Node, Parser, Tree
 
 from librarian.languages.base import Definition, Rules
 
-READ_BYTES = 65_536
+READ_BYTES = 2_048
+"""At a time: the text of each node is read in the same pieces, so that large ones are slow."""
 
 
 class ParseTimeout(Exception):
