@@ -131,7 +131,8 @@ class _Reader:
         return True
 
     def _leading(self, node: Node, name: str, before: list[Node]) -> list[Node]:
-        """The end of `before` that has no blank line in it and, where it is a stub, the same name."""
+        """The end of `before` that has no blank line in it, but behind doc comments, and, where it is a stub, the same
+        name."""
         taken: list[Node] = []
         first_row = node.start_point[0]
         for each in reversed(before):
@@ -139,11 +140,15 @@ class _Reader:
             is_stub = each.type not in self._rules.leading
             if is_stub and not self._is_stub_of(each, name):
                 break
-            if first_row - end_row > (2 if is_stub else 1) or not self._begins_line(each):
+            if first_row - end_row > (2 if is_stub or self._is_doc(each) else 1) or not self._begins_line(each):
                 break
             taken.append(each)
             first_row = each.start_point[0]
         return taken[::-1]
+
+    def _is_doc(self, comment: Node) -> bool:
+        """Of the kind that says what comes next, also where a blank line follows it, but not a file's header."""
+        return self._data.startswith((b"/**", b"/*!"), comment.start_byte) and comment.start_byte > 0
 
     def _is_stub_of(self, node: Node, name: str) -> bool:
         last = next((item for item in reversed(self.items) if item.end == node.end_byte), None)

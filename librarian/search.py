@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from librarian.embedder.base import Embedder
-from librarian.evidence import Evidence, EvidenceIndex
+from librarian.signals import SignalIndex, Signals
 from librarian.index.base import VectorIndex
 from librarian.path_filter import path_pattern
 from librarian.path_kinds import PathKinds
@@ -50,7 +50,7 @@ class Searcher:
         self, tables: Tables, vectors: VectorIndex, embedder: Embedder, weights: Weights | None = None
     ) -> None:
         self._weights = weights or Weights()
-        self._index = EvidenceIndex(tables, vectors, embedder)
+        self._index = SignalIndex(tables, vectors, embedder)
         self._paths: list[str] = tables.files["path"].to_pylist()
         self._languages = np.array(tables.files["language"].to_pylist(), np.str_)
         self._types = np.array(tables.chunks["chunk_type"].to_pylist(), np.str_)
@@ -66,22 +66,22 @@ class Searcher:
         """
         asked = read_query(query)
         allowed = self._allowed(filters or Filters())
-        evidence = self._index.gather(asked, allowed)
+        signals = self._index.gather(asked, allowed)
         factors = self._kinds.factors({*asked.keywords, *asked.terms})
-        scores = self._scores(evidence, factors)
+        scores = self._scores(signals, factors)
         if allowed is not None:
             scores = np.where(allowed, scores, np.float32(0))
         pool = highest(scores, POOL)
         ranked = ordered(pool, scores, self._index.files)[:max_chunks]
-        return SearchOutcome(self._hits(asked, evidence, factors, ranked, explain), len(pool))
+        return SearchOutcome(self._hits(asked, signals, factors, ranked, explain), len(pool))
 
-    def _scores(self, evidence: Evidence, factors: Floats) -> Floats:
+    def _scores(self, signals: Signals, factors: Floats) -> Floats:
         """float32 [chunks]"""
         of_files = np.zeros(len(self._paths), np.float32)
-        for name, values in evidence.files.items():
+        for name, values in signals.files.items():
             of_files += np.float32(getattr(self._weights, name)) * values
         total = of_files[self._index.files]
-        for name, values in evidence.chunks.items():
+        for name, values in signals.chunks.items():
             total += np.float32(getattr(self._weights, name)) * values
         return total * factors[self._index.files]
 
@@ -100,20 +100,20 @@ class Searcher:
         return allowed
 
     def _hits(
-        self, query: Query, evidence: Evidence, factors: Floats, ranked: Sequence[tuple[int, float]], explain: bool
+        self, query: Query, signals: Signals, factors: Floats, ranked: Sequence[tuple[int, float]], explain: bool
     ) -> list[Hit]:
         if not ranked:
             return []
-        sure = relevance(evidence, self._index.files, ranked)
+        sure = relevance(signals, self._index.files, ranked)
         return [
-            Hit(chunk, sure[place], self._explain(query, evidence, factors, chunk, score) if explain else None)
+            Hit(chunk, sure[place], self._explain(query, signals, factors, chunk, score) if explain else None)
             for place, (chunk, score) in enumerate(ranked)
         ]
 
-    def _explain(self, query: Query, evidence: Evidence, factors: Floats, chunk: int, score: float) -> dict[str, Any]:
+    def _explain(self, query: Query, signals: Signals, factors: Floats, chunk: int, score: float) -> dict[str, Any]:
         file = int(self._index.files[chunk])
-        shares = {name: values[chunk] for name, values in evidence.chunks.items()}
-        shares |= {name: values[file] for name, values in evidence.files.items()}
+        shares = {name: values[chunk] for name, values in signals.chunks.items()}
+        shares |= {name: values[file] for name, values in signals.files.items()}
         return {
             **{name: round(float(value), 4) for name, value in shares.items()},
             "penalty": round(float(factors[file]), 4),
