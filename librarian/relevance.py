@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from librarian.signals import Signals
 from librarian.ranking import Rows
+from librarian.signals import Signals
 
 BIAS = -4.0
 CHUNK_COVER = 4.0

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from librarian.embedder.base import Embedder
-from librarian.signals import SignalIndex, Signals
 from librarian.index.base import VectorIndex
 from librarian.path_filter import path_pattern
 from librarian.path_kinds import PathKinds
 from librarian.query import Query, read_query
 from librarian.ranking import Floats, Weights, highest, ordered
 from librarian.relevance import relevance
+from librarian.signals import SignalIndex, Signals
 from librarian.tables import Tables
 from librarian.values import Filters
 
