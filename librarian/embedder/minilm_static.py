@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from librarian.embedder.base import Vectors
-from librarian.embedder.words import words
+from librarian.embedder.words import cased_words
 from librarian.errors import EmbedderUnavailable
 
 WEIGHTS = Path(__file__).with_name("weights") / "minilm-static.npz"
@@ -72,13 +72,13 @@ class MiniLmStatic:
     def _pieces(self, text: str) -> list[int]:
         remembered = self._remembered
         found: list[int] = []
-        for word in words(text):
+        for word in cased_words(text):
             numbers = remembered.get(word)
             if numbers is None:
                 if len(remembered) >= MAX_REMEMBERED_WORDS:
                     # Another dict, as another thread may read the old one; forgetting costs time only.
                     self._remembered = remembered = {}
-                numbers = remembered[word] = self._split(word)
+                numbers = remembered[word] = self._split(word.lower())
             found += numbers
         return found
 

@@ -6,6 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from librarian.config import EmbedderChoice
 from librarian.embedder.distill import distill
@@ -13,7 +15,7 @@ from librarian.embedder.hashing import HashingEmbedder
 from librarian.embedder.minilm_static import MiniLmStatic, open_minilm_static
 from librarian.embedder.openai import OpenAiEmbedder
 from librarian.embedder.opening import open_embedder
-from librarian.embedder.words import words
+from librarian.embedder.words import ASCII_WORD, WORD, words
 from librarian.errors import EmbedderUnavailable, InvalidRequest
 
 KEY = "sk-very-secret"
@@ -198,3 +200,8 @@ def _write_bert(folder, hidden=8, inner=16):
     (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + data)
     (folder / "config.json").write_text('{"num_attention_heads": 2, "layer_norm_eps": 1e-12}')
     (folder / "vocab.txt").write_text("\n".join(PIECES))
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_the_faster_pattern_for_ascii_finds_the_same(text):
+    assert ASCII_WORD.findall(text) == WORD.findall(text)
