@@ -22,6 +22,8 @@ class Librarian:
         self.libraries = reader.libraries
         self.library = reader.library
         self.search = reader.search
+        self.query = reader.query
+        self.stream_query = reader.stream_query
         self.chunk = reader.chunk
         self.file = reader.file
         self.symbols = reader.symbols

@@ -11,7 +11,7 @@ import json
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -49,10 +49,10 @@ def analyze_on_ray(packs: Sequence[Pack], work: Work, workers: int | None = None
     context.enable_progress_bars = False
     rows = [{"files": json.dumps(pack.files)} for pack in packs]
     found = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _analyze_batch, batch_size=1, batch_format="pyarrow", fn_kwargs={"work": work}, concurrency=workers
+        functools.partial(_analyze_batch, work=work), batch_size=1, batch_format="pyarrow", concurrency=workers
     )
     for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in batch.to_pylist():
+        for row in cast("pa.Table", batch).to_pylist():
             if row["failure"] is not None:
                 raise pickle.loads(row["failure"])
             yield _from_row(row)

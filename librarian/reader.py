@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any, Self, TypeVar
 
+from librarian.answer import answer, stream_answer
 from librarian.config import EmbedderChoice
 from librarian.embedder.base import Embedder
 from librarian.embedder.opening import open_embedder
-from librarian.errors import ChunkNotFound, EmbedderMismatch, FileNotInLibrary, LibrarianError, LibraryNotFound
+from librarian.errors import (
+    ChunkNotFound,
+    EmbedderMismatch,
+    FileNotInLibrary,
+    LibrarianError,
+    LibraryNotFound,
+    UnknownModel,
+)
+from librarian.evidence import Evidence
 from librarian.folder.opening import open_folder
 from librarian.index.faiss import FaissFile
 from librarian.shelf import OpenedForReading, Shelf
-from librarian.values import ChunkView, FileView, Filters, Found, LibrarySummary, LibraryView, Source, SymbolView
+from librarian.values import (
+    Answer,
+    ChunkView,
+    FileView,
+    Filters,
+    Found,
+    LibrarySummary,
+    LibraryView,
+    Source,
+    SymbolView,
+)
+from librarian.writer import Writer
 
 T = TypeVar("T")
 SEARCH_THREADS = 2
@@ -28,8 +50,8 @@ class Reader:
             await reader.search(…)
 
     root: folder of the libraries, or URI of one on a pyarrow filesystem (s3://bucket/libraries). cache_folder: where
-    copies of a remote root's files are kept; None: below the system's temporary folder. writer: the language model of
-    answers (answer.py), None: they are extractive. models: names that a client may ask for. max_memory_bytes: of open
+    copies of a remote root's files are kept; None: below the system's temporary folder. writer: the language
+    model of answers, None: they are extractive. max_memory_bytes: of open
     libraries; the ones that were not asked for longest are closed beyond it.
     """
 
@@ -39,15 +61,13 @@ class Reader:
         root: str,
         embedder: EmbedderChoice,
         environ: Mapping[str, str],
-        writer: Any = None,
-        models: tuple[str, ...] = (),
+        writer: Writer | None = None,
         cache_folder: str | None = None,
         max_memory_bytes: int = 2_000_000_000,
     ) -> None:
         self._choice = embedder
         self._environ = environ
         self._writer = writer
-        self._models = models
         self._shelf = Shelf(open_folder(root, cache_folder), FaissFile(), max_memory_bytes)
         self._threads = ThreadPoolExecutor(SEARCH_THREADS, "librarian-reader")
         self._embedder: Embedder
@@ -71,6 +91,28 @@ class Reader:
     ) -> Found:
         return await self._in_thread(lambda: self._search(library_ids, query, max_chunks, filters, explain))
 
+    async def query(self, library_id: str, question: str, max_chunks: int, model: str | None) -> Answer:
+        self._check_model(model)
+        evidence, examined = await self._evidence(library_id, question, max_chunks)
+        return await answer(question, evidence, examined, self._writer, model)
+
+    async def stream_query(
+        self, library_id: str, question: str, max_chunks: int, model: str | None
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """See LibraryReader.stream_query. What is wrong before the first event is raised."""
+        self._check_model(model)
+        evidence, examined = await self._evidence(library_id, question, max_chunks)
+        written = stream_answer(question, evidence, examined, self._writer, model)
+        async with aclosing(written):
+            first = await anext(written)  # an unknown model is told before anything else
+            yield "sources", {"sources": [asdict(each.source) for each in evidence], "chunks_examined": examined}
+            yield _event(first)
+            try:
+                async for each in written:
+                    yield _event(each)
+            except LibrarianError as error:
+                yield "error", {"code": error.code, "message": str(error)}
+
     async def chunk(self, library_id: str, chunk_id: str) -> ChunkView:
         found = await self._in_thread(lambda: self._shelf.get(library_id).views.chunk(chunk_id))
         if found is None:
@@ -85,6 +127,14 @@ class Reader:
 
     async def symbols(self, library_id: str, q: str, limit: int) -> list[SymbolView]:
         return await self._in_thread(lambda: self._shelf.get(library_id).symbols(q, limit))
+
+    def _check_model(self, model: str | None) -> None:
+        """The writer knows its models; without one there is none to ask for."""
+        if model is not None and self._writer is None:
+            raise UnknownModel(model, ())
+
+    async def _evidence(self, library_id: str, question: str, max_chunks: int) -> tuple[list[Evidence], int]:
+        return await self._in_thread(lambda: self._shelf.searchable(library_id).evidence(question, max_chunks))
 
     def _search(
         self, library_ids: Sequence[str], query: str, max_chunks: int, filters: Filters, explain: bool
@@ -118,3 +168,7 @@ class Reader:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _event(written: str | Answer) -> tuple[str, dict[str, Any]]:
+    return ("delta", {"text": written}) if isinstance(written, str) else ("answer", asdict(written))

@@ -10,12 +10,15 @@ from functools import cached_property
 
 from librarian.embedder.base import Embedder
 from librarian.errors import EmbedderMismatch, LibraryDamaged, LibraryNotFound
+from librarian.evidence import Evidence
 from librarian.folder.base import Folder
 from librarian.folder.local import LocalFolder
 from librarian.index.base import VectorIndexFile
 from librarian.library import LIBRARY_ID, Library, OpenLibrary, library_ids
 from librarian.manifest import Manifest, unreadable
+from librarian.query import read_query
 from librarian.search import Searcher
+from librarian.symbols import SymbolLookup
 from librarian.values import Filters, LibrarySummary, LibraryView, Source, SymbolView
 from librarian.views import Views
 
@@ -48,6 +51,10 @@ class OpenedForReading:
         return Searcher(self._opened.tables, self._opened.vectors, self._embedder)
 
     @cached_property
+    def _lookup(self) -> SymbolLookup:
+        return SymbolLookup(self._opened.tables)
+
+    @cached_property
     def _view(self) -> LibraryView:
         return self.views.library()
 
@@ -57,10 +64,20 @@ class OpenedForReading:
     def search(self, query: str, max_chunks: int, filters: Filters, explain: bool) -> tuple[list[Source], int]:
         """The best chunks, and how many were examined."""
         outcome = self.searcher.search(query, max_chunks, filters, explain)
-        return [self.views.source(hit.chunk, hit.score, hit.explain) for hit in outcome.hits], outcome.examined
+        terms = read_query(query).terms
+        return [self.views.source(hit.chunk, hit.score, terms, hit.explain) for hit in outcome.hits], outcome.examined
+
+    def evidence(self, question: str, max_chunks: int) -> tuple[list[Evidence], int]:
+        """The best chunks with all their text, and how many were examined."""
+        outcome = self.searcher.search(question, max_chunks, Filters(), False)
+        terms = read_query(question).terms
+        found = [
+            Evidence(self.views.source(hit.chunk, hit.score, terms), self.views.text(hit.chunk)) for hit in outcome.hits
+        ]
+        return found, outcome.examined
 
     def symbols(self, q: str, limit: int) -> list[SymbolView]:
-        return self.views.symbols(q, limit)
+        return [self.views.symbol(row) for row in self._lookup.find(q, limit)]
 
 
 class Shelf:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from librarian.library import OpenLibrary
-from librarian.path_kinds import PathKinds
+from librarian.snippet import snippet
+from librarian.symbols import likeliest_file
 from librarian.values import ChunkView, FileView, LibraryView, Source, SymbolView
 
 FUNCTIONS = ("function", "method", "macro")
 CLASSES = ("class", "struct", "enum", "union", "interface", "trait", "type")
-SNIPPET_LINES = 12
 
 
 class Views:
@@ -23,7 +22,6 @@ class Views:
         self.manifest = opened.manifest
         self._tables = opened.tables
         self._paths: list[str] = opened.tables.files["path"].to_pylist()
-        self._factors: list[float] = PathKinds(self._paths).factors(()).tolist()
         self._file_rows = {path: row for row, path in enumerate(self._paths)}
         self._chunk_rows: dict[str, int] = {
             chunk_id: row for row, chunk_id in enumerate(opened.tables.chunks["chunk_id"].to_pylist())
@@ -42,7 +40,7 @@ class Views:
                     found[group].setdefault(name, set()).add(place)
         manifest = self.manifest
         functions, classes = (
-            {name: self._likeliest(name, places) for name, places in sorted(found[group].items())}
+            {name: self._likeliest(places) for name, places in sorted(found[group].items())}
             for group in ("functions", "classes")
         )
         return LibraryView(
@@ -63,8 +61,9 @@ class Views:
         )
 
     def source(
-        self, row: int, score: float, explain: dict[str, Any] | None = None, snippet: str | None = None
+        self, row: int, score: float, terms: Collection[str] | None = None, explain: dict[str, Any] | None = None
     ) -> Source:
+        """terms: of the query, which choose the lines of the snippet; None: without one."""
         chunk = self._row("chunks", row)
         file = self._row("files", chunk["file"], ["path", "language", "blob_id"])
         return Source(
@@ -78,7 +77,7 @@ class Views:
             start_line=chunk["start_line"],
             end_line=chunk["end_line"],
             relevance_score=score,
-            snippet=self._snippet(chunk) if snippet is None else snippet,
+            snippet="" if terms is None else snippet(self.text(row), terms),
             commit=self.manifest.commit,
             blob_id=file["blob_id"],
             explain=explain,
@@ -122,7 +121,7 @@ class Views:
             commit=self.manifest.commit,
             lines=file["content"].count(b"\n") + (not file["content"].endswith(b"\n")),
             content=text,
-            chunks=[self.source(chunk, 0.0, snippet="") for chunk in chunks],
+            chunks=[self.source(chunk, 0.0) for chunk in chunks],
         )
 
     def symbol(self, row: int) -> SymbolView:
@@ -139,17 +138,6 @@ class Views:
             declaration=symbol["declaration"],
         )
 
-    def symbols(self, q: str, limit: int) -> list[SymbolView]:
-        """Equal names first, then those that begin with `q`, then those that hold it; case counts only within these."""
-        asked = q.casefold()
-        names, qualified = (self._tables.symbols[each].to_pylist() for each in ("name", "qualified_name"))
-        ranked = [
-            (rank, len(name), row)
-            for row, (name, full) in enumerate(zip(names, qualified, strict=True))
-            if (rank := _rank(asked, q, name, full)) is not None
-        ]
-        return [self.symbol(row) for _, _, row in sorted(ranked)[:limit]]
-
     def text(self, row: int) -> str:
         """All of a chunk."""
         chunk = self._row("chunks", row, ["file", "start_byte", "end_byte"])
@@ -157,22 +145,11 @@ class Views:
         piece = content.slice(chunk["start_byte"], chunk["end_byte"] - chunk["start_byte"])
         return piece.to_pybytes().decode("utf-8", "replace")
 
-    def _snippet(self, chunk: dict[str, Any]) -> str:
-        text = self.text(self._chunk_rows[chunk["chunk_id"]])
-        return "\n".join(text.splitlines()[:SNIPPET_LINES])
-
-    def _likeliest(self, name: str, places: set[tuple[bool, str]]) -> str:
-        """Of namesakes: a definition rather than a declaration, code rather than its tests, the file that is called
-        like it, the shortest path."""
-        if len(places) == 1:
-            return next(iter(places))[1]
-
-        def rank(place: tuple[bool, str]) -> tuple[bool, float, bool, int, str]:
-            declaration, path = place
-            other = PurePosixPath(path).stem.lower() != name.lower()
-            return declaration, -self._factors[self._file_rows[path]], other, len(path), path
-
-        return min(places, key=rank)[1]
+    def _likeliest(self, places: set[tuple[bool, str]]) -> str:
+        """Of namesakes a definition rather than a declaration."""
+        defined = sorted(path for declaration, path in places if not declaration)
+        paths = defined or sorted(path for _, path in places)
+        return paths[0] if len(paths) == 1 else likeliest_file(paths)
 
     def _stats(self, kinds: Sequence[str], declarations: Sequence[bool]) -> dict[str, int]:
         defined = Counter(kind for kind, declared in zip(kinds, declarations, strict=True) if not declared)
@@ -189,14 +166,3 @@ class Views:
     def _row(self, table: str, row: int, columns: list[str] | None = None) -> dict[str, Any]:
         found = getattr(self._tables, table)
         return {name: found[name][row].as_py() for name in columns or found.column_names}
-
-
-def _rank(asked: str, exact: str, name: str, qualified: str) -> int | None:
-    if exact in (name, qualified):
-        return 0
-    low, full = name.casefold(), qualified.casefold()
-    if asked in (low, full):
-        return 1
-    if low.startswith(asked) or full.startswith(asked):
-        return 2
-    return 3 if asked in full or asked in low else None
