@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from librarian.errors import LibrarianError, LibraryStorageError, SourceUnavailable
 from librarian.git_process import GitOutput
 from librarian.git_url import GitUrl, without_credentials
 
@@ -40,9 +41,15 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
     ),
     (r"SSL certificate|certificate verif|server certificate|CAfile", "the certificate of host {host} is not trusted"),
     (r"Operation too slow|transfer closed|early EOF|unexpected disconnect|hung up", "the connection broke; send again"),
-    (r"No space left on device", "the disk is full"),
     (r"fsck error|fsck_error|broken object|bad object", "the repository is damaged: git refuses what it holds"),
 )
+
+
+def git_error(url: GitUrl, output: GitOutput, environment: Mapping[str, str]) -> LibrarianError:
+    """LibraryStorageError where this machine's disk is to blame, SourceUnavailable otherwise."""
+    if "No space left on device" in output.stderr:
+        return LibraryStorageError(environment.get("HOME", "the folder for copies"), "the disk is full")
+    return SourceUnavailable(url.url, git_problem(url, output, environment))
 
 
 def git_problem(url: GitUrl, output: GitOutput, environment: Mapping[str, str]) -> str:

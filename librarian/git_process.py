@@ -11,6 +11,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import re
 import resource
 import shlex
 import signal
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from librarian.config import GitCredential, IngestLimits, SourceRules
-from librarian.errors import SourceRefused
+from librarian.errors import SourceRefused, SourceUnavailable
 from librarian.git_url import GitUrl
 
+NO_GIT = "the program git cannot be started; install git 2.37 or newer"
+_PINS_SINCE = (2, 37)
 _MAX_STDERR_BYTES = 64_000
 _READ_BYTES = 1 << 18
 _SMALL_FILES_BYTES = 1 << 24
@@ -110,10 +113,13 @@ async def run_git(
 
     However this ends, also by cancellation, git and all that it started are dead afterwards.
     """
-    process = await asyncio.create_subprocess_exec(
-        "git", *arguments, cwd=folder, env=dict(environment), start_new_session=True, limit=_READ_BYTES,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "git", *arguments, cwd=folder, env=dict(environment), start_new_session=True, limit=_READ_BYTES,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise SourceUnavailable("git", NO_GIT) from None
     try:
         _limit_resources(process.pid, limits)
         return await _communicate(process, stdin, max_stdout_bytes, watch)
@@ -121,6 +127,14 @@ async def run_git(
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+async def check_git_can_pin(url: GitUrl, environment: Mapping[str, str], folder: Path, limits: IngestLimits) -> None:
+    """An older git would ignore the addresses to connect to. Raises SourceRefused."""
+    output = await run_git(["version"], environment, folder=folder, limits=limits)
+    found = re.search(rb"(\d+)\.(\d+)", output.stdout)
+    if found is None or (int(found[1]), int(found[2])) < _PINS_SINCE:
+        raise SourceRefused(url.url, "git is too old to read from the network safely; install git 2.37 or newer")
 
 
 async def _communicate(

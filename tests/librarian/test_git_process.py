@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from librarian.config import GitCredential, IngestLimits, SourceRules
-from librarian.errors import LimitExceeded
-from librarian.git_problem import git_problem
-from librarian.git_process import GitOutput, base_environment, run_git, source_environment
+from librarian.errors import LibraryStorageError, LimitExceeded, SourceRefused, SourceUnavailable
+from librarian.git_problem import git_error, git_problem
+from librarian.git_process import GitOutput, base_environment, check_git_can_pin, run_git, source_environment
 from librarian.git_url import parse_git_url
 from tests.librarian.git_repositories import git
 
@@ -132,12 +132,30 @@ async def test_what_the_watcher_raises_kills_git_and_all_that_it_started(tmp_pat
         ("Host key verification failed.", "ssh-keyscan"),
         ("fatal: repository 'https://example.org/a/' not found", "no such repository"),
         ("fatal: unable to access: The requested URL returned error: 301", "redirects"),
-        ("fatal: write error: No space left on device", "disk is full"),
         ("something new", "git failed with status 128: something new"),
     ],
 )
 def test_what_git_says_becomes_a_sentence_that_tells_what_to_do(said: str, shown: str):
     assert shown in git_problem(parse_git_url("https://example.org/a", RULES), GitOutput(128, b"", said), {})
+
+
+def test_a_full_disk_is_no_fault_of_the_source():
+    output = GitOutput(128, b"", "fatal: write error: No space left on device")
+    error = git_error(parse_git_url("https://example.org/a", RULES), output, {"HOME": "/copies"})
+    assert isinstance(error, LibraryStorageError)
+    assert "disk is full" in str(error)
+
+
+async def test_a_machine_without_git_is_told_to_install_it(tmp_path: Path):
+    with pytest.raises(SourceUnavailable, match="install git"):
+        await run_git(["version"], {"PATH": str(tmp_path)}, folder=tmp_path, limits=LIMITS)
+
+
+async def test_a_git_that_cannot_pin_addresses_reads_nothing_from_the_network(tmp_path: Path):
+    url = parse_git_url("https://example.org/a", RULES)
+    await check_git_can_pin(url, ENVIRON, tmp_path, LIMITS)
+    with pytest.raises(SourceRefused, match="too old"):
+        await check_git_can_pin(url, fake_git(tmp_path, "print('git version 2.36.9')\n"), tmp_path, LIMITS)
 
 
 def test_secrets_are_masked_in_what_git_says(tmp_path: Path):
