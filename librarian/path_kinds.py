@@ -78,7 +78,7 @@ KINDS = (
     PathKind("typing", 0.7, ("declaration", "declarations", "typings"), files=r".*\.d\.[cm]?ts|.*\.pyi"),
     PathKind(
         "prose",
-        0.6,
+        0.3,
         ("documentation", "docs", "readme", "guide", "changelog", "license"),
         files=r".*\.(md|mdx|rst|txt|adoc)|licen[cs]e.*|changelog.*|readme.*",
     ),

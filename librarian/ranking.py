@@ -41,7 +41,7 @@ class Weights:
 SAME_FILE = 0.3
 """Each further chunk of a file counts this much of the one before: a reader wants other places, too."""
 
-COHERENT_CHUNKS = 5
+COHERENT_CHUNKS = 8
 """So many of a file's best chunks make its company; more would favour long files."""
 
 
