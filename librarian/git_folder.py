@@ -13,7 +13,7 @@ from typing import IO
 
 from librarian.errors import LibraryStorageError
 
-_PREFIX = "clone-"
+_PREFIX = "git-copy-"
 _LOCK = "lock"
 _LEFTOVER_WITHOUT_LOCK_S = 60.0
 

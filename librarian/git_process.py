@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from librarian.config import GitCredential, IngestLimits, SourceRules
-from librarian.errors import SourceRefused, SourceUnavailable
+from librarian.errors import LibraryStorageError, SourceRefused, SourceUnavailable
 from librarian.git_url import GitUrl
 
 NO_GIT = "the program git cannot be started; install git 2.37 or newer"
@@ -79,8 +79,14 @@ def base_environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 def source_environment(
     url: GitUrl, addresses: Sequence[str], rules: SourceRules, environ: Mapping[str, str], home: Path
 ) -> dict[str, str]:
-    """For commands that talk to the repository at `url`. Writes `home`/gitconfig. Raises SourceRefused."""
-    (home / "gitconfig").write_text(_configuration(url), encoding="utf-8")
+    """For commands that talk to the repository at `url`. Writes `home`/gitconfig.
+
+    Raises SourceRefused, LibraryStorageError.
+    """
+    try:
+        (home / "gitconfig").write_text(_configuration(url), encoding="utf-8")
+    except OSError as error:
+        raise LibraryStorageError(str(home), error.strerror or str(error)) from error
     settings: list[tuple[str, str]] = []
     if url.scheme == "https":
         if addresses:

@@ -57,13 +57,13 @@ class Repository:
 async def resolve(git_url: str, branch: str | None, rules: SourceRules, environ: Mapping[str, str]) -> Resolved:
     """Asks the repository only, fetches nothing. No branch: the one its HEAD names.
 
-    Raises InvalidRequest, SourceRefused, SourceUnavailable.
+    Raises InvalidRequest, SourceRefused, SourceUnavailable, LibraryStorageError.
     """
     url = _checked(git_url, branch, rules)
-    with tempfile.TemporaryDirectory(prefix="librarian-") as home:
+    with temporary_folder(Path(tempfile.gettempdir())) as home:
         async with _time_limit(url, rules.limits):
-            environment = await _environment(url, rules, environ, Path(home))
-            commit, branch = await _ask(url, branch, environment, Path(home), rules.limits)
+            environment = await _environment(url, rules, environ, home)
+            commit, branch = await _ask(url, branch, environment, home, rules.limits)
     return Resolved(url.url, branch, commit)
 
 
@@ -73,7 +73,7 @@ async def fetch(
 ) -> AsyncIterator[Repository]:
     """A copy of one branch as it is now, under `folder`, removed at the end however that comes.
 
-    Raises InvalidRequest, SourceRefused, SourceUnavailable, LimitExceeded.
+    Raises InvalidRequest, SourceRefused, SourceUnavailable, LimitExceeded, LibraryStorageError.
     """
     url = _checked(git_url, branch, rules)
     with temporary_folder(folder) as home:

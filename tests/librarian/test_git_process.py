@@ -146,6 +146,11 @@ def test_a_full_disk_is_no_fault_of_the_source():
     assert "disk is full" in str(error)
 
 
+def test_a_folder_that_cannot_be_written_is_no_fault_of_the_source(tmp_path: Path):
+    with pytest.raises(LibraryStorageError):
+        source_environment(parse_git_url("https://example.org/a", RULES), (), RULES, ENVIRON, tmp_path / "nowhere")
+
+
 async def test_a_machine_without_git_is_told_to_install_it(tmp_path: Path):
     with pytest.raises(SourceUnavailable, match="install git"):
         await run_git(["version"], {"PATH": str(tmp_path)}, folder=tmp_path, limits=LIMITS)
