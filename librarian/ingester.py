@@ -197,7 +197,7 @@ def _usable(library: Library) -> Manifest | None:
         manifest = library.manifest()
     except LibraryDamaged:
         return None
-    return manifest if manifest is not None and library.damage(manifest) is None else None
+    return manifest if manifest is not None and library.intact(manifest) else None
 
 
 def _result(ingested: Ingested, updated: bool, started: float) -> IngestResult:

@@ -124,7 +124,7 @@ class Library:
             with storage_errors(self._id):
                 new.mkdir(parents=True)
                 data = self._write_data(part, new)
-            kept = current is not None and current.data == data and self._intact(current)
+            kept = current is not None and current.data == data and self.intact(current)
             version = current.version if current is not None and kept else self._new_version(data)
             manifest = facts(version, data)
             if not kept:
@@ -169,7 +169,8 @@ class Library:
             version = f"{taken}-{again}"
         return version
 
-    def _intact(self, manifest: Manifest) -> bool:
+    def intact(self, manifest: Manifest) -> bool:
+        """Whether its files are those of the manifest, byte for byte."""
         try:
             if self.damage(manifest) is not None:
                 return False

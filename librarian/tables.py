@@ -35,7 +35,7 @@ CHUNKS = pa.schema(
         ("end_line", pa.int32()),
         ("start_byte", pa.int32()),
         ("end_byte", pa.int32()),
-        ("owned", pa.list_(pa.int32())),  # start, end, start, end, …
+        ("owned", pa.list_(pa.field("element", pa.int32()))),  # start, end, start, end, …
         ("signature", pa.string()),
         ("docstring", pa.string()),
     ]

@@ -33,10 +33,29 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run([*GIT, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
+CART = '''"""A cart."""
+
+
+class Cart:
+    """Holds items."""
+
+    def add(self, item):
+        self.items.append(item)
+'''
+TEST_CART = """from shop.cart import Cart
+
+
+class Cart:
+    pass
+
+
+def test_add():
+    Cart().add(1)
+"""
 SOURCES: dict[str, str | bytes | None] = {
-    "shop/cart.py": '"""A cart."""\n\n\nclass Cart:\n    """Holds items."""\n\n    def add(self, item):\n        self.items.append(item)\n',
+    "shop/cart.py": CART,
     "shop/prices.py": "def total_price(items, tax):\n    return sum(item.price for item in items) * (1 + tax)\n",
-    "tests/test_cart.py": "from shop.cart import Cart\n\n\nclass Cart:\n    pass\n\n\ndef test_add():\n    Cart().add(1)\n",
+    "tests/test_cart.py": TEST_CART,
     "web/view.js": "export const render = (cart) => {\n  return cart.items.map(String)\n}\n",
     "README.md": "# Shop\n\nA shop.\n\n## Prices\n\nTaxes are added to prices.\n",
     "logo.png": b"\x89PNG\r\n\x1a\n\x00\x00",

@@ -12,7 +12,12 @@ from librarian.tables import build_tables
 from tests.librarian.small_repository import SOURCES
 
 EMBEDDER = HashingEmbedder(32)
-EXTRA = {"empty_like.py": "x = 1\n", "größe.py": "def größe():\n    return 1\n", "a.txt": "plain words\n", "Z.go": "package z\n"}
+EXTRA = {
+    "empty_like.py": "x = 1\n",
+    "größe.py": "def größe():\n    return 1\n",
+    "a.txt": "plain words\n",
+    "Z.go": "package z\n",
+}
 
 
 @pytest.fixture(scope="module")
