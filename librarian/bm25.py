@@ -77,9 +77,14 @@ class Bm25:
 
 
 def summed_by_group(counts: Rows, rows: Rows, weights: Floats, group: Rows) -> tuple[Rows, Rows, Floats]:
-    """The postings of groups of documents, such as files: (counts, rows, weights) for Bm25. group: that of each row."""
+    """The postings of groups of documents, such as files: (counts, rows, weights) for Bm25.
+
+    group: that of each row, rising, as chunks follow their files; so what is summed lies together.
+    """
+    if not len(rows):
+        return counts, rows, weights
     terms = np.repeat(np.arange(len(counts)), counts)
-    groups = int(group.max()) + 1 if len(group) else 1
-    keys, inverse = np.unique(terms * groups + group[rows], return_inverse=True)
-    summed = np.bincount(inverse, weights, minlength=len(keys)).astype(np.float32)
-    return np.bincount(keys // groups, minlength=len(counts)), keys % groups, summed
+    groups = group[rows]
+    begins = np.concatenate(([True], (terms[1:] != terms[:-1]) | (groups[1:] != groups[:-1])))
+    firsts = np.flatnonzero(begins)
+    return np.bincount(terms[firsts], minlength=len(counts)), groups[firsts], np.add.reduceat(weights, firsts)
