@@ -17,7 +17,7 @@ from librarian.config import IngestLimits, SourceRules
 from librarian.git_source import Repository, fetch, read_blobs
 from librarian.screening import skip_by_content, skip_by_path
 from librarian.secrets import mask_secrets
-from librarian.values import Skipped
+from librarian.values import Filters, Skipped
 from tests.librarian.git_repositories import (
     REGULAR,
     SYMLINK,
@@ -29,6 +29,7 @@ from tests.librarian.git_repositories import (
     git,
     tree_entry,
 )
+from tests.librarian.libraries import librarian_at
 
 LIMITS = IngestLimits()
 RULES = SourceRules(local=True)
@@ -67,10 +68,7 @@ def covers(chunked: ChunkedFile, data: bytes) -> bool:
 
 
 async def test_a_hundred_thousand_empty_files_are_listed_and_left_out_in_seconds(origin: Path, tmp_path: Path):
-    files = "".join(f"{REGULAR} blob {blob(origin, b'')}\t{number:03}.py\n" for number in range(1_000))
-    folder = git(origin, "mktree", stdin=files.encode())
-    folders = "".join(f"040000 tree {folder}\t{number:03}\n" for number in range(100))
-    _commit(origin, git(origin, "mktree", stdin=folders.encode()))
+    _commit_many_empty_files(origin)
     with at_most(5.0):
         async with fetch(str(origin), None, RULES, ENVIRON, tmp_path / "clones") as repository:
             assert len(repository.entries) == 100_000
@@ -221,6 +219,44 @@ async def test_long_and_deep_paths_are_left_out(origin: Path, tmp_path: Path):
         assert _kept(repository) == ["good.py"]
 
 
+async def test_one_repository_of_it_all_becomes_a_library_that_finds_its_one_good_file(origin: Path, tmp_path: Path):
+    good = b'def reconcile_ledger(entries):\n    """Balances the books."""\n    return sum(entries)\n'
+    inner = commit_files(origin, {"empty.py": b"", **{f"broken_{name}.py": data for name, data in BROKEN.items()}})
+    nested = b"x = " + b"(" * 5_000 + b"1" + b")" * 5_000
+    files = {
+        b"good.py": good,
+        b"deep.py": nested,
+        b"deep.js": b"\n".join([nested[i : i + 1_000] for i in range(0, len(nested), 1_000)]),
+        b"long.js": b"var a = 1;" * 1_000_000,
+        b"one_line.py": b"a = 1;" * 100_000,
+        b"a\nb.py": b"newline = 1\n",
+        b"../up.py": b"up = 1\n",
+    }
+    entries = [(name, REGULAR, blob(origin, data)) for name, data in files.items()]
+    entries.append((b"inner", "40000", git(origin, "rev-parse", f"{inner}^{{tree}}")))
+    commit_tree(origin, b"".join(tree_entry(mode, name, object_id) for name, mode, object_id in sorted(entries)))
+    async with librarian_at(tmp_path / "root") as librarian:
+        made = await librarian.ingest(str(origin), None, None)
+        found = await librarian.search((made.library_id,), "balance the ledger", 3, Filters(), False)
+        report = (await librarian.library(made.library_id)).report
+    assert found.sources[0].file_path == "good.py"
+    assert {each.path: each.reason for each in report.skipped}.items() >= {
+        "long.js": "too_large", "one_line.py": "minified", "a\\nb.py": "bad_path", "../up.py": "bad_path",
+        "inner/empty.py": "empty",
+    }.items()  # fmt: skip
+
+
+async def test_a_hundred_thousand_empty_files_are_ingested_in_seconds(origin: Path, tmp_path: Path):
+    _commit_many_empty_files(origin)
+    with at_most(20.0):
+        async with librarian_at(tmp_path / "root") as librarian:
+            made = await librarian.ingest(str(origin), None, None)
+            report = (await librarian.library(made.library_id)).report
+    assert (made.files_processed, made.skipped_count) == (0, 100_000)
+    assert report.skipped_by_reason == {"empty": 100_000}
+    assert len(report.skipped) == 1_000
+
+
 def _kept(repository: Repository) -> list[str]:
     return [entry.path for entry in repository.entries if skip_by_path(entry.path, entry.size, LIMITS) is None]
 
@@ -228,6 +264,14 @@ def _kept(repository: Repository) -> list[str]:
 def _commit(folder: Path, tree_id: str) -> None:
     author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     git(folder, "update-ref", "refs/heads/main", git(folder, *author, "commit-tree", "-m", "made", tree_id))
+
+
+def _commit_many_empty_files(folder: Path) -> None:
+    empty = blob(folder, b"")
+    files = "".join(f"{REGULAR} blob {empty}\t{number:03}.py\n" for number in range(1_000))
+    files_id = git(folder, "mktree", stdin=files.encode())
+    folders = "".join(f"040000 tree {files_id}\t{number:03}\n" for number in range(100))
+    _commit(folder, git(folder, "mktree", stdin=folders.encode()))
 
 
 def _commit_huge_file(folder: Path, path: str, size: int) -> None:
