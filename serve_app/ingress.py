@@ -140,7 +140,8 @@ def deploy_trouble(name: str) -> str | None:
     application = serve.status().applications.get(name)
     if application is None or application.status != "DEPLOY_FAILED":
         return None
-    return _last_line(application.message)
+    reasons = [each.message for each in application.deployments.values() if each.message]
+    return _last_line(reasons[0] if reasons else application.message)
 
 
 def undeploy(namespace: str, with_serve: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -201,14 +202,16 @@ def test_an_answer_of_a_model_keeps_true_citations_only(hello, library, llm):
 
 
 def test_an_instruction_in_a_readme_reaches_the_model_as_data_only(hello, library, llm):
-    ask(hello, "POST", f"{library}/query", question="What is this library about?", max_chunks=5)
-    messages = llm.requests[-1].body["messages"]
-    told = [each for each in messages if INJECTION in each["content"]]
-    assert [each["role"] for each in told] == ["user"]
-    before, _, after = told[0]["content"].partition(INJECTION)
-    fences = set(before.splitlines()) & set(after.splitlines()) - {""}
-    assert messages[0]["role"] == "system"
-    assert fences or "</" in after
+    fences: list[str] = []
+    for _ in range(2):
+        ask(hello, "POST", f"{library}/query", question="What is this library about?", max_chunks=5)
+        system, *messages = llm.requests[-1].body["messages"]
+        assert system["role"] == "system"
+        assert INJECTION not in system["content"]
+        [told] = [each["content"] for each in messages if INJECTION in each["content"]]
+        before, _, after = told.partition(INJECTION)
+        fences += [each for each in re.findall(r"\b[0-9a-f]{16,}\b", before) if each in after]
+    assert len(set(fences)) == len(fences) == 2  # one around the sources, another each time
 
 
 def test_an_answer_is_streamed(hello, library):
