@@ -185,6 +185,8 @@ async def _talk(process: asyncio.subprocess.Process, stdin: bytes, max_stdout_by
 
 
 async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
+    if stream.is_closing():  # git has ended already: uvloop, which Ray runs actors in, raises RuntimeError for a write
+        return
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         stream.write(data)
         await stream.drain()

@@ -155,6 +155,6 @@ def _search_errors() -> Iterator[None]:
     except RayError as error:
         raise LibrarianUnreachable(reason_of(error)) from error
     except RayServeException as error:
-        raise LibrarianUnreachable("its search is being started (if it cannot be, the log of `organism up` says why)") from error
+        raise LibrarianUnreachable("its search is being started, or the log of `organism up` says why not") from error
     except TimeoutError as error:
         raise LibrarianUnreachable(f"no answer within {READ_TIMEOUT_S:g} s") from error
