@@ -16,21 +16,21 @@ class Weights:
     """What each kind of evidence counts; each is 0..1 within a query. Why it is evidence:
 
     bm25: rare words of the query, often. cover: as many different words of it as possible. dense: the same meaning in
-    other words. name: it is called what is asked for. definition: the query is a name, and it defines that.
-    mention: a sentence names it. file_bm25, file_sum, file_dense, file_name: its file is about that as a whole: a
+    other words; it counts as far as no chunk has the query's own, since where one has, vectors of the rest mislead.
+    name: it is called what is asked for. definition: the query is a name, and it defines that.
+    mention: a sentence names it. file_bm25, file_sum, file_name: its file is about that as a whole: a
     chunk in good company is more likely meant. stem_*: so says the name of the file: all words of the query (recall),
     only words of it (precision), both (balance). folder: so say its last two folders.
     """
 
     chunk_bm25: float = 0.9
     chunk_cover: float = 1.0
-    chunk_dense: float = 0.3
+    chunk_dense: float = 0.6
     chunk_name: float = 1.2
     chunk_definition: float = 2.0
     chunk_mention: float = 1.2
     file_bm25: float = 0.3
     file_sum: float = 0.4
-    file_dense: float = 0.2
     file_name: float = 0.5
     stem_recall: float = 0.4
     stem_precision: float = 0.4

@@ -76,30 +76,28 @@ class SignalIndex:
         keywords = {word: self._file_words.idf(word) for word in query.keywords}
         bm25 = self._chunk_words.scores(query.terms)
         bm25 = relative(bm25 if allowed is None else np.where(allowed, bm25, np.float32(0)))
-        dense = self._similarity(query.text, allowed)
+        cover = self._chunk_words.coverage(keywords)
+        similarity = self._similarity(query.text, allowed)
         name = np.sqrt(np.multiply(*self._chunk_names.fit(keywords)))
         defined = strongest([self._definitions.chunks(each) for each in query.symbols], len(self.files))
         nothing = np.zeros_like(defined)
         chunks = {
             "chunk_bm25": bm25,
-            "chunk_cover": self._chunk_words.coverage(keywords),
-            "chunk_dense": dense,
+            "chunk_cover": cover,
+            "chunk_dense": similarity * (1 - cover.max(initial=0.0)),
             "chunk_name": name,
             "chunk_definition": defined if query.bare else nothing,
             "chunk_mention": nothing if query.bare else defined,
         }
-        return Signals(chunks, self._of_files(query, keywords, bm25, dense, name), self._file_words.coverage(keywords))
+        return Signals(chunks, self._of_files(query, keywords, bm25, name), self._file_words.coverage(keywords))
 
-    def _of_files(
-        self, query: Query, keywords: dict[str, float], bm25: Floats, dense: Floats, name: Floats
-    ) -> dict[str, Floats]:
+    def _of_files(self, query: Query, keywords: dict[str, float], bm25: Floats, name: Floats) -> dict[str, Floats]:
         recall, precision = self._file_stems.fit(keywords)
         folder, _ = self._folders.fit(keywords)
         count = self._file_count
         return {
             "file_bm25": relative(self._file_words.scores(query.terms)),
             "file_sum": relative(sum_of_best(bm25, self.files, count, COMPANY_POOL)),
-            "file_dense": best_per_file(dense, self.files, count),
             "file_name": relative(best_per_file(name, self.files, count)),
             "stem_recall": recall,
             "stem_precision": precision,
