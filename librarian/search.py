@@ -49,8 +49,8 @@ class Searcher:
     def __init__(
         self, tables: Tables, vectors: VectorIndex, embedder: Embedder, weights: Weights | None = None
     ) -> None:
-        self._weights = weights or Weights()
-        self._index = SignalIndex(tables, vectors, embedder)
+        self.weights = weights or Weights()
+        self.signals = SignalIndex(tables, vectors, embedder)
         self._paths: list[str] = tables.files["path"].to_pylist()
         self._languages = np.array(tables.files["language"].to_pylist(), np.str_)
         self._types = np.array(tables.chunks["chunk_type"].to_pylist(), np.str_)
@@ -66,24 +66,24 @@ class Searcher:
         """
         asked = read_query(query)
         allowed = self._allowed(filters or Filters())
-        signals = self._index.gather(asked, allowed)
+        signals = self.signals.gather(asked, allowed)
         factors = self._kinds.factors({*asked.keywords, *asked.terms})
         scores = self._scores(signals, factors)
         if allowed is not None:
             scores = np.where(allowed, scores, np.float32(0))
         pool = highest(scores, POOL)
-        ranked = ordered(pool, scores, self._index.files)[:max_chunks]
+        ranked = ordered(pool, scores, self.signals.files)[:max_chunks]
         return SearchOutcome(self._hits(asked, signals, factors, ranked, explain), len(pool))
 
     def _scores(self, signals: Signals, factors: Floats) -> Floats:
         """float32 [chunks]"""
         of_files = np.zeros(len(self._paths), np.float32)
         for name, values in signals.files.items():
-            of_files += np.float32(getattr(self._weights, name)) * values
-        total = of_files[self._index.files]
+            of_files += np.float32(getattr(self.weights, name)) * values
+        total = of_files[self.signals.files]
         for name, values in signals.chunks.items():
-            total += np.float32(getattr(self._weights, name)) * values
-        return total * factors[self._index.files]
+            total += np.float32(getattr(self.weights, name)) * values
+        return total * factors[self.signals.files]
 
     def _allowed(self, filters: Filters) -> NDArray[np.bool_] | None:
         """bool [chunks], None where nothing is filtered."""
@@ -93,10 +93,10 @@ class Searcher:
         if filters.chunk_types:
             allowed &= np.isin(self._types, filters.chunk_types)
         if filters.languages:
-            allowed &= np.isin(self._languages, filters.languages)[self._index.files]
+            allowed &= np.isin(self._languages, filters.languages)[self.signals.files]
         if filters.paths:
             pattern = path_pattern(filters.paths)
-            allowed &= np.array([pattern.fullmatch(path) is not None for path in self._paths])[self._index.files]
+            allowed &= np.array([pattern.fullmatch(path) is not None for path in self._paths])[self.signals.files]
         return allowed
 
     def _hits(
@@ -104,14 +104,14 @@ class Searcher:
     ) -> list[Hit]:
         if not ranked:
             return []
-        sure = relevance(signals, self._index.files, ranked)
+        sure = relevance(signals, self.signals.files, ranked)
         return [
             Hit(chunk, sure[place], self._explain(query, signals, factors, chunk, score) if explain else None)
             for place, (chunk, score) in enumerate(ranked)
         ]
 
     def _explain(self, query: Query, signals: Signals, factors: Floats, chunk: int, score: float) -> dict[str, Any]:
-        file = int(self._index.files[chunk])
+        file = int(self.signals.files[chunk])
         shares = {name: values[chunk] for name, values in signals.chunks.items()}
         shares |= {name: values[file] for name, values in signals.files.items()}
         return {

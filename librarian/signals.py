@@ -77,7 +77,7 @@ class SignalIndex:
         bm25 = self._chunk_words.scores(query.terms)
         bm25 = relative(bm25 if allowed is None else np.where(allowed, bm25, np.float32(0)))
         cover = self._chunk_words.coverage(keywords)
-        similarity = self._similarity(query.text, allowed)
+        similarity = self.similarity(query.text, allowed)
         name = np.sqrt(np.multiply(*self._chunk_names.fit(keywords)))
         defined = strongest([self._definitions.chunks(each) for each in query.symbols], len(self.files))
         nothing = np.zeros_like(defined)
@@ -105,7 +105,7 @@ class SignalIndex:
             "folder": folder,
         }
 
-    def _similarity(self, text: str, allowed: NDArray[np.bool_] | None) -> Floats:
+    def similarity(self, text: str, allowed: NDArray[np.bool_] | None = None) -> Floats:
         """float32 [chunks]: of the best window, from 0 at the last of the nearest to 1 at the first."""
         similarity = np.zeros(len(self.files), np.float32)
         windows = None if allowed is None else np.flatnonzero(allowed[self._window_chunks])
