@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def ask(up: Up, method: str, path: str, status: int = 200, **body: Any) -> dict[
 
 
 def large_repository(folder: Path) -> Repository:
-    """It takes some seconds to ingest."""
+    """It takes some seconds to ingest, and is large enough for Ray Data."""
     repository = Repository(folder)
     repository.commit({f"pkg/module_{number}.py": BREWING * 8 + f"\nNUMBER = {number}\n" for number in range(1500)})
     return repository
@@ -260,24 +261,26 @@ def test_a_cancelled_ingest_leaves_nothing(hello, library, tmp_path):
 
 def test_a_killed_ingest_says_so_and_searches_go_on(hello, library, tmp_path):
     repository = large_repository(tmp_path / "large")
-    answers: list[httpx.Response] = []
-    waiting = threading.Thread(
-        target=lambda: answers.append(request(hello, "POST", "/libraries", git_url=repository.url))
-    )
-    waiting.start()
-    wait_for(lambda: is_chunking(hello), WITHIN_S, "an ingest under way")
-    hello.kill("ray::IngestActor")
-    waiting.join()
-    assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (503, "ingest_interrupted")
-    assert [each["name"] for each in ask(hello, "GET", "/libraries")["libraries"]] == ["tea"]
-    assert ask(hello, "POST", f"{library}/search", query="boil")["sources"][0]["name"] == "boil"
-    again = ask(hello, "POST", "/libraries", git_url=repository.url)
-    assert again["files_processed"] == 1500
+    with ThreadPoolExecutor() as threads:
+        broken_off = threads.submit(request, hello, "POST", "/libraries", git_url=repository.url)
+        wait_for(lambda: running_jobs(hello), WITHIN_S, "an ingest under way")
+        hello.kill("ray::IngestActor")
+        answer = broken_off.result()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ingest_interrupted")
+        assert [each["name"] for each in ask(hello, "GET", "/libraries")["libraries"]] == ["tea"]
+        assert ask(hello, "POST", f"{library}/search", query="boil")["sources"][0]["name"] == "boil"
+        last = ask(hello, "GET", "/jobs")["jobs"][0]
+        assert (last["status"], last["error"]["code"]) == ("failed", "ingest_interrupted")
+
+        again = threads.submit(request, hello, "POST", "/libraries", git_url=repository.url)
+        wait_for(lambda: hello.pids("ray::", "analyze"), WITHIN_S, "workers of Ray Data")
+        hello.kill("ray::", "analyze")
+        assert again.result().json()["files_processed"] == 1500
+    ask(hello, "DELETE", f"/libraries/{again.result().json()['library_id']}")
 
 
-def is_chunking(up: Up) -> bool:
-    jobs = ask(up, "GET", "/jobs")["jobs"]
-    return any(each["status"] == "running" and each["phase"] != "waiting" for each in jobs)
+def running_jobs(up: Up) -> list[dict[str, Any]]:
+    return [each for each in ask(up, "GET", "/jobs")["jobs"] if each["status"] == "running"]
 
 
 def test_a_deleted_library_leaves_no_files(hello, library):
