@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from librarian.blocks import cut_blocks
 from librarian.chunks import Chunk, ChunkedFile, ChunkType, Language, Span, Symbol
 from librarian.languages import language_of, rules_of
-from librarian.languages.base import comment_text
+from librarian.languages.comments import comment_text
 from librarian.languages.markdown import sections
-from librarian.outline import Item, ParseTimeout, outline
+from librarian.outline import Item, Outline, ParseTimeout, outline
 
 MAX_SIGNATURE_CHARS = 500
 MAX_DOCSTRING_CHARS = 4_000
@@ -19,25 +21,29 @@ MAX_NAME_CHARS = 200
 SCRAP_BYTES = 24
 """Less than this between two definitions, white space not counted, is no chunk: a closing brace, `try:`."""
 
+_SOLID = re.compile(rb"\S")
+
 
 def chunk_file(path: str, data: bytes, timeout_s: float) -> ChunkedFile:
     """All chunks of a file; never raises. What cannot be parsed within `timeout_s` is cut as text, and says so."""
     language = language_of(path, data)
     layout = _Layout(path, data)
+    try:
+        return _cut(layout, language, path, timeout_s)
+    except ParseTimeout:
+        problem = f"parsing it took longer than {timeout_s:g} s; it is cut as plain text"
+    except Exception as error:  # One odd file that a language's rules stumble over must not end an ingest.
+        problem = f"{type(error).__name__} in the rules of {language}: {error}; cut as plain text"
+    return _plain(layout, language, problem)
+
+
+def _cut(layout: _Layout, language: Language, path: str, timeout_s: float) -> ChunkedFile:
     if language == "markdown":
         return _markdown(layout)
     rules = rules_of(language, path)
     if rules is None:
         return _plain(layout, "unknown")
-    try:
-        items = outline(data, rules, timeout_s)
-    except ParseTimeout:
-        return _plain(layout, language, f"parsing it took longer than {timeout_s:g} s; it is cut as plain text")
-    except Exception as error:  # One odd file that a language's rules stumble over must not end an ingest.
-        return _plain(
-            layout, language, f"{type(error).__name__} in the rules of {language}: {error}; cut as plain text"
-        )
-    return _code(layout, language, items)
+    return _code(layout, language, outline(layout.data, rules, timeout_s))
 
 
 class _Layout:
@@ -57,12 +63,20 @@ class _Layout:
 
     def lines_of(self, start: int, end: int) -> tuple[int, int]:
         """The first and last line of what is not blank."""
-        text = self.data[start:end]
-        first = start + len(text) - len(text.lstrip())
-        last = start + len(text.rstrip()) - 1
-        return (
-            (self.line_of(first), self.line_of(last)) if first <= last else (self.line_of(start), self.line_of(start))
-        )
+        solid = _SOLID.search(self.data, start, end)
+        if solid is None:
+            return self.line_of(start), self.line_of(start)
+        return self.line_of(solid.start()), self.line_of(self._solid_end(start, end) - 1)
+
+    def _solid_end(self, start: int, end: int) -> int:
+        """Behind the last byte that is not blank; found without a copy of all before it."""
+        while start < end:
+            piece = max(start, end - 64)
+            solid = len(self.data[piece:end].rstrip())
+            if solid:
+                return piece + solid
+            end = piece
+        return start
 
     def whole_lines(self, start: int, end: int) -> Span:
         """With the blanks before, and the rest of the last line, where only punctuation is there."""
@@ -78,9 +92,9 @@ class _Layout:
 
 
 class _Part:
-    """A chunk in the making. item: None for what no definition owns."""
+    """A chunk in the making. item: None for what no definition owns. is_outer: it is inside of no other."""
 
-    __slots__ = ("chunk_type", "end", "item", "owned", "start")
+    __slots__ = ("chunk_type", "end", "is_outer", "item", "owned", "start")
     chunk_type: ChunkType
 
     def __init__(self, start: int, end: int, chunk_type: ChunkType, item: Item | None, owned: list[Span]) -> None:
@@ -88,6 +102,7 @@ class _Part:
         self.end = end
         self.chunk_type = chunk_type
         self.item = item
+        self.is_outer = True
         self.owned = owned
 
 
@@ -109,7 +124,8 @@ def _markdown(layout: _Layout) -> ChunkedFile:
     return ChunkedFile("markdown", tuple(chunks), tuple(symbols))
 
 
-def _code(layout: _Layout, language: Language, items: Sequence[Item]) -> ChunkedFile:
+def _code(layout: _Layout, language: Language, outlined: Outline) -> ChunkedFile:
+    items = outlined.items
     defined = _defined(layout, items)
     names = sorted(
         item.node.start_byte for item in items if item not in defined and item.definition.kind != "namespace"
@@ -117,23 +133,27 @@ def _code(layout: _Layout, language: Language, items: Sequence[Item]) -> Chunked
     parts = sorted(
         [
             *defined.values(),
-            *_leftovers(layout, [part for part in defined.values() if _parent(part, defined) is None], names),
+            *_leftovers(layout, [part for part in defined.values() if part.is_outer], names),
         ],
         key=lambda part: (part.start, -part.end),
     )
     loose = [item for item in items if item not in defined and item.definition.name]
-    chunks = tuple(_chunk(part, layout, loose) for part in parts)
-    return ChunkedFile(language, chunks, tuple(_symbols(layout, items, parts)))
+    loose.sort(key=lambda item: item.node.start_byte)
+    chunks = [_chunk(part, layout, loose) for part in parts]
+    if chunks and chunks[0].chunk_type == "module":
+        chunks[0] = replace(chunks[0], docstring=outlined.docstring[:MAX_DOCSTRING_CHARS])
+    return ChunkedFile(language, tuple(chunks), tuple(_symbols(layout, items, parts)))
 
 
 def _defined(layout: _Layout, items: Sequence[Item]) -> dict[Item, _Part]:
     """A part for each definition that is a chunk: whole lines, inside its parent, behind its elder siblings."""
     made: dict[Item, _Part] = {}
+    around: dict[Item | None, _Part | None] = {None: None}  # of each item the innermost part that holds it, or is it
     free: dict[_Part | None, int] = {None: 0}  # where the next one inside of it may begin
     for item in items:
+        parent = around[item] = around[item.parent]
         if item.definition.chunk_type is None:
             continue
-        parent = _parent_of(item, made)
         start, end = layout.whole_lines(item.start, item.end)
         start = max(start, free[parent])
         end = min(end, parent.end if parent else len(layout.data))
@@ -142,19 +162,10 @@ def _defined(layout: _Layout, items: Sequence[Item]) -> dict[Item, _Part]:
         if parent:
             _disown(parent, start, end)
         made[item] = part = _Part(start, end, item.definition.chunk_type, item, [(start, end)])
+        part.is_outer = parent is None
+        around[item] = part
         free[parent], free[part] = end, start
     return made
-
-
-def _parent_of(item: Item, made: dict[Item, _Part]) -> _Part | None:
-    around = item.parent
-    while around is not None and around not in made:
-        around = around.parent
-    return None if around is None else made[around]
-
-
-def _parent(part: _Part, made: dict[Item, _Part]) -> _Part | None:
-    return None if part.item is None else _parent_of(part.item, made)
 
 
 def _disown(parent: _Part, start: int, end: int) -> None:
@@ -204,8 +215,9 @@ def _chunk(part: _Part, layout: _Layout, loose: Sequence[Item]) -> Chunk:
     first, last = layout.lines_of(part.start, part.end)
     owned = tuple(part.owned)
     if part.item is None:
-        names = [item.definition.name for item in loose if part.start <= item.node.start_byte < part.end]
-        name = names[0] if names and part.chunk_type == "block" else layout.stem
+        inner = bisect_left(loose, part.start, key=lambda item: item.node.start_byte)
+        is_named = inner < len(loose) and loose[inner].node.start_byte < part.end and part.chunk_type == "block"
+        name = loose[inner].definition.name if is_named else layout.stem
         return Chunk(
             name[:MAX_NAME_CHARS], name[:MAX_NAME_CHARS], part.chunk_type, first, last, part.start, part.end, owned
         )
@@ -221,7 +233,7 @@ def _chunk(part: _Part, layout: _Layout, loose: Sequence[Item]) -> Chunk:
         part.start,
         part.end,
         owned,
-        _signature(layout.data[_or(definition.head_start, node.start_byte) : _or(definition.head_end, node.end_byte)]),
+        _signature(layout.data, _or(definition.head_start, node.start_byte), _or(definition.head_end, node.end_byte)),
         docstring[:MAX_DOCSTRING_CHARS],
     )
 
@@ -230,8 +242,8 @@ def _or(byte: int | None, default: int) -> int:
     return default if byte is None else byte
 
 
-def _signature(head: bytes) -> str:
-    lines = head[: 4 * MAX_SIGNATURE_CHARS].decode("utf-8", "replace").split()
+def _signature(data: bytes, start: int, end: int) -> str:
+    lines = data[start : min(end, start + 4 * MAX_SIGNATURE_CHARS)].decode("utf-8", "replace").split()
     return " ".join(lines)[:MAX_SIGNATURE_CHARS].rstrip(" :={").strip()
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tree_sitter import Language as Grammar
 from tree_sitter import Node, Parser, Tree
 
 from librarian.languages.base import Definition, Rules
+from librarian.languages.comments import header_text
 
+MAX_NAME_CHARS = 400
+"""Of a qualified name: thousands of definitions inside of each other must not make names of megabytes."""
 READ_BYTES = 2_048
 """At a time: the text of each node is read in the same pieces, so that large ones are slow."""
 
@@ -37,20 +41,29 @@ class Item:
     def __post_init__(self) -> None:
         around = self.parent.qualified_name if self.parent else ""
         parts = (around, self.definition.scope, self.definition.name)
-        self.qualified_name = ".".join(part for part in parts if part)
+        self.qualified_name = ".".join(part for part in parts if part)[:MAX_NAME_CHARS]
 
 
-def outline(data: bytes, rules: Rules, timeout_s: float) -> list[Item]:
-    """All definitions in the order of the file, outer before inner.
+class Outline(NamedTuple):
+    """All definitions in the order of the file, outer before inner. docstring: what the file says about itself."""
+
+    items: Sequence[Item]
+    docstring: str
+
+
+def outline(data: bytes, rules: Rules, timeout_s: float) -> Outline:
+    """What a file defines, and says about itself.
 
     Raises:
         ParseTimeout
     """
     source = data if rules.prepare is None else rules.prepare(data)
     reader = _Reader(data, rules, time.monotonic() + timeout_s)
-    reader.read(_parse(source, rules, timeout_s).root_node)
+    root = _parse(source, rules, timeout_s).root_node
+    reader.read(root)
     reader.items.sort(key=lambda item: (item.start, -item.end))
-    return reader.items
+    first = reader.items[0].start if reader.items else len(data)
+    return Outline(reader.items, (rules.describe or header_text)(root, first))
 
 
 def _parse(source: bytes, rules: Rules, timeout_s: float) -> Tree:
@@ -77,14 +90,14 @@ class _Reader:
     def read(self, root: Node) -> None:
         self._waiting = [(root, None)]
         while self._waiting:
-            if time.monotonic() > self._deadline_s:
-                raise ParseTimeout
             self._read_children(*self._waiting.pop())
 
     def _read_children(self, node: Node, parent: Item | None) -> None:
         rules = self._rules
         before: list[Node] = []  # comments and stubs that may belong to what comes next
         for child in node.children:
+            if time.monotonic() > self._deadline_s:
+                raise ParseTimeout
             kind = child.type
             if kind in rules.leading:
                 before.append(child)

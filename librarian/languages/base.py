@@ -6,7 +6,6 @@ node types; `define` looks at one node of a type in `defining` and says what it 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -49,7 +48,8 @@ class Rules:
 
     transparent: types of nodes that are looked into and define nothing themselves. wrappers: those around one
     definition that belong to it, such as `export`. leading: types of nodes that belong to the definition they stand
-    before: comments, attributes. prepare: makes of the file what the parser reads, of the same length.
+    before: comments, attributes. prepare: makes of the file what the parser reads, of the same length. describe: what
+    the file says about itself, given the tree and where its first definition begins; None takes its first comments.
     """
 
     language: Language
@@ -60,6 +60,7 @@ class Rules:
     wrappers: frozenset[str] = frozenset()
     leading: frozenset[str] = frozenset({"comment"})
     prepare: Callable[[bytes], bytes] | None = None
+    describe: Callable[[Node, int], str] | None = None
 
 
 def text(node: Node | None) -> str:
@@ -83,17 +84,3 @@ def head_end(node: Node) -> int:
 def rows(node: Node) -> int:
     """How many lines a node spans, less one."""
     return node.end_point[0] - node.start_point[0]
-
-
-_MARKERS = re.compile(r"^\s*(?:/\*[*!]?|\*(?!\*)(?!/)|//[/!]*|#+)[ \t]?|\s*\*+/\s*$")
-
-
-def comment_text(comments: Sequence[Node]) -> str:
-    """What comments say, without their markers; attributes and decorators among them say nothing."""
-    lines = [
-        _MARKERS.sub("", line).rstrip()
-        for each in comments
-        if "comment" in each.type
-        for line in text(each).splitlines()
-    ]
-    return "\n".join(line for line in lines if line != "/").strip()
