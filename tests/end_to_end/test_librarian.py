@@ -239,11 +239,12 @@ def test_a_second_ingest_takes_what_has_changed(hello, library, tea):
         stream.send(json.dumps({"cmd": "subscribe", "events": ["ingest"]}))
         changed = ask(hello, "POST", "/libraries", git_url=tea.url, library_name="tea")
         assert (changed["updated"], changed["files_processed"], changed["reused_files"]) == (True, 4, 3)
-        jobs: list[dict[str, Any]] = []
-        while not jobs or jobs[-1]["status"] != "succeeded":
+        job_id = ask(hello, "GET", "/jobs")["jobs"][0]["job_id"]
+        told: list[dict[str, Any]] = []
+        while not told or told[-1]["status"] != "succeeded":
             event = json.loads(stream.recv(10.0))
-            jobs += [event["job"]] if event["event"] == "ingest" else []
-    assert jobs[-1]["result"]["chunks_created"] == changed["chunks_created"]
+            told += [event["job"]] if event["event"] == "ingest" and event["job"]["job_id"] == job_id else []
+    assert told[-1]["result"]["chunks_created"] == changed["chunks_created"]
     assert ask(hello, "POST", f"{library}/search", query="WarmThePot")["sources"][0]["file_path"] == "tea/pot.go"
 
 
