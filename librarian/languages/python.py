@@ -39,11 +39,8 @@ def _define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
 def _is_stub(node: Node) -> bool:
     """`@overload`, `@typing.overload`; a call of that name, or one in a longer name, means something else."""
     marks = [each.named_children[0] for each in node.named_children if each.type == "decorator" and each.named_children]
-    return any(
-        text(field(each, "attribute") or each) == "overload"
-        for each in marks
-        if each.type in ("identifier", "attribute")
-    )
+    names = [text(field(each, "attribute") or each) for each in marks if each.type in ("identifier", "attribute")]
+    return "overload" in names
 
 
 def _assigned(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
