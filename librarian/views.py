@@ -139,11 +139,13 @@ class Views:
         )
 
     def text(self, row: int) -> str:
-        """All of a chunk."""
-        chunk = self._row("chunks", row, ["file", "start_byte", "end_byte"])
-        content = self._tables.files["content"][chunk["file"]].as_buffer()
-        piece = content.slice(chunk["start_byte"], chunk["end_byte"] - chunk["start_byte"])
-        return piece.to_pybytes().decode("utf-8", "replace")
+        """The lines of a chunk, whole, from its first to its last, as they are in the file."""
+        chunk = self._row("chunks", row, ["file", "start_byte", "end_byte", "start_line", "end_line"])
+        content = memoryview(self._tables.files["content"][chunk["file"]].as_buffer())
+        lines = whole_lines(content, chunk["start_byte"], chunk["end_byte"])
+        first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+        shown = lines[first : first + chunk["end_line"] - chunk["start_line"] + 1]
+        return b"\n".join(shown).decode("utf-8", "replace")
 
     def _likeliest(self, places: set[tuple[bool, str]]) -> str:
         """Of namesakes a definition rather than a declaration."""
@@ -166,3 +168,13 @@ class Views:
     def _row(self, table: str, row: int, columns: list[str] | None = None) -> dict[str, Any]:
         found = getattr(self._tables, table)
         return {name: found[name][row].as_py() for name in columns or found.column_names}
+
+
+def whole_lines(content: memoryview, start: int, end: int) -> list[bytes]:
+    """The lines that hold the bytes from `start` to `end`, without their ends."""
+    newline = ord("\n")
+    while start > 0 and content[start - 1] != newline:
+        start -= 1
+    while end < len(content) and end > start and content[end - 1] != newline and content[end] != newline:
+        end += 1
+    return bytes(content[start:end]).split(b"\n")
