@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection
-
-from librarian.tokens import terms_of, words
+from itertools import accumulate
 
 SNIPPET_LINES = 8
 SNIPPET_CHARS = 600
+MIN_CHARS = 3
+"""Of a term, to be looked for."""
 
 INVISIBLE = dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF])
 """Zero-width and direction-changing characters: they can make code look like what it is not (CVE-2021-42574)."""
@@ -18,23 +20,45 @@ def snippet(content: str, terms: Collection[str] = ()) -> str:
 
     terms: those of the query, see read_query.
     """
-    lines = content.translate(INVISIBLE).splitlines()
+    lines = content.splitlines()
     first = _best_start(lines, frozenset(terms))
     shown = lines[first : first + SNIPPET_LINES]
     if first:
         shown = [next(line for line in lines if line.strip()), "…", *shown]
-    return _cut("\n".join(shown).strip("\n"))
+    return _cut("\n".join(shown).translate(INVISIBLE).strip("\n"))
 
 
 def _best_start(lines: list[str], terms: frozenset[str]) -> int:
     """Where the window with the most different terms begins; the first of equal ones."""
     if len(lines) <= SNIPPET_LINES or not terms:
         return 0
-    said = [terms.intersection(term for word in words(line) for term in terms_of(word)) for line in lines]
-    counts = [
-        len(frozenset().union(*said[start : start + SNIPPET_LINES])) for start in range(len(lines) - SNIPPET_LINES + 1)
-    ]
-    return counts.index(max(counts))
+    said = _said(lines, terms)
+    best, best_count = 0, 0
+    rows = sorted(said)
+    for position, row in enumerate(rows):
+        window = frozenset().union(
+            *(said[each] for each in rows[position : position + SNIPPET_LINES] if each < row + SNIPPET_LINES)
+        )
+        if len(window) > best_count:
+            best, best_count = row, len(window)
+    return 0 if best < SNIPPET_LINES // 2 else min(best, len(lines) - SNIPPET_LINES)
+
+
+def _said(lines: list[str], terms: frozenset[str]) -> dict[int, set[str]]:
+    """Which terms stand in which line. Only their beginnings are looked for, as terms have lost their endings: to
+    split every line of a long class into words would take longer than the search."""
+    lowered = [line.lower() for line in lines]
+    text = "\n".join(lowered)
+    ends = list(accumulate([len(line) + 1 for line in lowered]))
+    said: dict[int, set[str]] = {}
+    for term in terms:
+        beginning = term[: max(MIN_CHARS, len(term) - 1)]
+        found = text.find(beginning) if len(beginning) >= MIN_CHARS else -1
+        while found >= 0:
+            row = bisect_right(ends, found)
+            said.setdefault(row, set()).add(term)
+            found = text.find(beginning, ends[row])  # once a line
+    return said
 
 
 def _cut(text: str) -> str:
