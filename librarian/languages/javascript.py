@@ -37,7 +37,8 @@ def define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
     if kind in TYPES:
         return [_type(text(field(node, "name")), TYPES[kind], node)]
     if kind == "method_definition":
-        return [Definition(_key(field(node, "name")), "method", "method", head_end=head_end(node))]
+        name = _key(field(node, "name"))
+        return [Definition(name, "method", "method", head_start=_behind_decorators(node), head_end=head_end(node))]
     if kind in SIGNATURES:
         is_function = kind == "function_signature"
         return [Definition(_key(field(node, "name")), "function" if is_function else "method", declaration=True)]
@@ -63,7 +64,13 @@ def define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
 
 def _type(name: str, kind: SymbolKind, node: Node) -> Definition:
     body = field(node, "body")
-    return Definition(name, kind, "class", [] if body is None else [body], head_end=head_end(node))
+    inside = [] if body is None else [body]
+    return Definition(name, kind, "class", inside, head_start=_behind_decorators(node), head_end=head_end(node))
+
+
+def _behind_decorators(node: Node) -> int:
+    """Where a signature begins."""
+    return next((each.start_byte for each in node.children if each.type != "decorator"), node.start_byte)
 
 
 def _namespace(node: Node) -> Definition:
@@ -74,7 +81,8 @@ def _namespace(node: Node) -> Definition:
 def _field(node: Node) -> Sequence[Definition]:
     name, value = _key(field(node, "property", "name")), field(node, "value")
     if value is not None and value.type in FUNCTION_VALUES:
-        return [Definition(name, "method", "method", head_end=head_end(value))]
+        start = _behind_decorators(node)
+        return [Definition(name, "method", "method", head_start=start, head_end=head_end(value))]
     return [Definition(name, "field")] if name else []
 
 
@@ -89,8 +97,7 @@ def _variables(node: Node) -> list[Definition]:
 
 def _value(name: str, value: Node | None, whole: Node) -> list[Definition]:
     """What a name means that is given a value."""
-    while value is not None and value.type in AROUND_VALUES and value.named_child_count:
-        value = value.named_children[0]
+    value = _without_type(value)
     if value is None:
         return [Definition(name, "variable")]
     if value.type in FUNCTION_VALUES:
@@ -100,8 +107,22 @@ def _value(name: str, value: Node | None, whole: Node) -> list[Definition]:
     if (made := _made_of_function(value)) is not None:
         return [Definition(name, "function", "function", head_end=head_end(made))]
     is_long = rows(whole) >= LONG_ROWS
-    inside = [value] if value.type == "object" else []
+    inside = [value] if value.type == "object" else _called_at_once(value)
     return [Definition(name, "constant", "block" if is_long else None, inside, head_end=value.start_byte)]
+
+
+def _without_type(value: Node | None) -> Node | None:
+    """What stands inside of parentheses, and what has a type, without them."""
+    while value is not None and value.type in AROUND_VALUES and value.named_child_count:
+        value = value.named_children[-1 if value.type == "type_assertion" else 0]
+    return value
+
+
+def _called_at_once(value: Node) -> list[Node]:
+    """The body of a function that is called where it stands: a module that hides what it does not return."""
+    called = _without_type(field(value, "function")) if value.type == "call_expression" else None
+    body = field(called, "body") if called is not None and called.type in FUNCTION_VALUES else None
+    return [] if body is None else [body]
 
 
 def _made_of_function(value: Node) -> Node | None:
@@ -117,6 +138,7 @@ def _statement(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
         return []
     if expression.type == "internal_module":
         return [_namespace(expression)]
+    expression = _without_type(expression) or expression
     if expression.type == "assignment_expression":
         return _assigned(expression, node)
     if expression.type in ("call_expression", "unary_expression"):
@@ -153,7 +175,9 @@ def _exported(value: Node | None, statement: Node) -> Sequence[Definition]:
         return [Definition("", "namespace", None, [value])]
     if value.type in FUNCTION_VALUES or value.type == "class":
         return _value(text(field(value, "name")), value, statement)
-    return []
+    if value.type == "call_expression" and (made := _made_of_function(value)) is not None:
+        return [Definition(text(field(made, "name")), "function", "function", head_end=head_end(made))]
+    return [Definition("", "namespace", None, inside)] if (inside := _called_at_once(value)) else []
 
 
 def _called(expression: Node) -> Sequence[Definition]:
@@ -166,8 +190,7 @@ def _called(expression: Node) -> Sequence[Definition]:
     candidates = [called, *(arguments.named_children if arguments is not None else ())]
     bodies: list[Node] = []
     for each in candidates:
-        while each is not None and each.type == "parenthesized_expression" and each.named_child_count:
-            each = each.named_children[0]
+        each = _without_type(each)
         if each is not None and each.type in FUNCTION_VALUES and (body := field(each, "body")) is not None:
             bodies.append(body)
     has_module = called is not None and (called.type != "identifier" or text(called) in ("define", "require"))
@@ -175,6 +198,9 @@ def _called(expression: Node) -> Sequence[Definition]:
 
 
 def _key(node: Node | None) -> str:
+    """Also of `['name']`."""
+    if node is not None and node.type == "computed_property_name" and node.named_children[0].type == "string":
+        node = node.named_children[0]
     return text(node).strip("\"'`")
 
 
@@ -192,7 +218,9 @@ DEFINING = frozenset(
         "pair",
     }
 )
-TRANSPARENT = frozenset({"if_statement", "else_clause", "statement_block", "try_statement"})
+TRANSPARENT = frozenset(
+    {"if_statement", "else_clause", "statement_block", "try_statement", "catch_clause", "finally_clause"}
+)
 
 JAVASCRIPT = Rules(
     language="javascript",
