@@ -270,7 +270,8 @@ class LibrarianSection(Section):
     credentials: tuple[GitCredentialSection, ...] = ()
     embedder: EmbedderSection = EmbedderSection()
     model: str | None = Field(
-        default=None, description="writes answers: a model name of llm.backends; None lets the router choose"
+        default=None,
+        description="writes answers: a model name of llm.backends (as they are at the start); None lets the router choose",
     )
     workers: int | None = Field(default=None, ge=1, le=1024, description="processes of an ingest; None: one per CPU")
     replicas: int = Field(default=1, ge=1, le=64, description="processes that search")

@@ -224,6 +224,15 @@ def test_an_answer_is_streamed(hello, library):
     assert events[-1]["sources"]
 
 
+def test_a_client_that_leaves_ends_the_work_of_the_model(hello, library, llm):
+    llm.script(Reply(text="word " * 600, chunk_delay_s=0.05))  # half a minute
+    url = f"{hello.url}{API}{library}/query/stream"
+    with httpx.stream("POST", url, json={"question": "steep?"}, timeout=WITHIN_S, trust_env=False) as response:
+        next(line for line in response.iter_lines() if '"delta"' in line)
+    wait_for(lambda: llm.abandoned_count, 10.0, "the request to the model broken off")
+    assert "Traceback" not in hello.output
+
+
 def test_an_agent_of_a_session_searches_the_libraries(hello, library):
     created = hello.post("/api/v1/sessions/create", json={}).json()
     answer = hello.post("/api/v1/sessions/query", json={"sessionId": created["sessionId"], "query": "tea?"})
