@@ -33,15 +33,13 @@ def _best_start(lines: list[str], terms: frozenset[str]) -> int:
     if len(lines) <= SNIPPET_LINES or not terms:
         return 0
     said = _said(lines, terms)
-    best, best_count = 0, 0
-    rows = sorted(said)
-    for position, row in enumerate(rows):
-        window = frozenset().union(
-            *(said[each] for each in rows[position : position + SNIPPET_LINES] if each < row + SNIPPET_LINES)
-        )
-        if len(window) > best_count:
-            best, best_count = row, len(window)
-    return 0 if best < SNIPPET_LINES // 2 else min(best, len(lines) - SNIPPET_LINES)
+    starts = [0, *sorted(said)]
+    counts = [_terms_between(said, start, start + SNIPPET_LINES) for start in starts]
+    return min(starts[counts.index(max(counts))], len(lines) - SNIPPET_LINES)
+
+
+def _terms_between(said: dict[int, set[str]], start: int, end: int) -> int:
+    return len(frozenset().union(*(said[row] for row in range(start, end) if row in said)))
 
 
 def _said(lines: list[str], terms: frozenset[str]) -> dict[int, set[str]]:
