@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from librarian.embedder.base import Embedder
 from librarian.index.base import VectorIndex
-from librarian.path_filter import path_pattern
+from librarian.path_filter import matching
 from librarian.path_kinds import PathKinds
 from librarian.query import Query, read_query
 from librarian.ranking import Floats, Weights, highest, ordered
@@ -95,8 +95,7 @@ class Searcher:
         if filters.languages:
             allowed &= np.isin(self._languages, filters.languages)[self.signals.files]
         if filters.paths:
-            pattern = path_pattern(filters.paths)
-            allowed &= np.array([pattern.fullmatch(path) is not None for path in self._paths])[self.signals.files]
+            allowed &= np.array(matching(filters.paths, self._paths), np.bool_)[self.signals.files]
         return allowed
 
     def _hits(
