@@ -39,14 +39,14 @@ from librarian.tables import Tables, build_tables
 
 TOP = 10
 PARSE_TIMEOUT_S = 3.0
-STEPS = (0.0, 0.5, 0.75, 1.33, 2.0)
+STEPS = (0.0, 0.3, 0.6, 1.5, 2.5)
 """What a weight is multiplied by when better ones are looked for."""
 
 MIN_GAIN = 1e-3
 KEPT_SHARE = 0.7
 """Of the queries that one of several searches for weights sees; the mean of their results fits no query too well."""
 
-SEARCHES = 4
+SEARCHES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +241,10 @@ def tuned(repositories: list[Repository], embedder: Embedder, seed: int) -> Weig
             each.searcher.weights = weights
         return mean(measured, chosen)
 
-    best, reached = Weights(), measure(Weights())
     names = [each.name for each in fields(Weights)]
-    rng.shuffle(names)
-    for name in names:
+    best = Weights(**dict.fromkeys(names, 1.0))  # not ours, which have seen all repositories
+    reached = measure(best)
+    for name in [*rng.sample(names, len(names)), *rng.sample(names, len(names))]:
         for step in STEPS:
             tried = replace(best, **{name: getattr(best, name) * step})
             if (score := measure(tried)) > reached + MIN_GAIN:

@@ -138,7 +138,7 @@ def test_an_explained_hit_says_what_each_kind_of_evidence_gave(shop):
 
 
 def test_the_penalty_of_a_path_is_explained(shop):
-    searcher, tables = shop
+    searcher, _ = shop
     hits = searcher.search("Basket", 10, Filters(paths=("tests",)), explain=True).hits
     assert {(hit.explain["penalty"], *hit.explain["kinds"]) for hit in hits} == {(0.3, "test")}
 
