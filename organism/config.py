@@ -271,7 +271,7 @@ class LibrarianSection(Section):
     embedder: EmbedderSection = EmbedderSection()
     model: str | None = Field(
         default=None,
-        description="writes answers: a model name of llm.backends (as they are at the start); None lets the router choose",
+        description="writes answers: one of llm.backends, as they are at the start; None lets the router choose",
     )
     workers: int | None = Field(default=None, ge=1, le=1024, description="processes of an ingest; None: one per CPU")
     replicas: int = Field(default=1, ge=1, le=64, description="processes that search")
