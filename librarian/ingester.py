@@ -225,14 +225,16 @@ def _from_thread(tell: Callable[[Progress], None]) -> Callable[[Progress], None]
 
 
 async def _in_thread(work: Callable[[], T], stop: Callable[[], None]) -> T:
-    """A cancel tells the thread to stop and waits until it has: nothing goes on behind anybody's back."""
+    """A cancel tells the thread to stop and waits until it has: nothing goes on behind anybody's back. Where it comes
+    too late, what was done is done, and told so."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         stop()
         await asyncio.wait([running])
-        running.exception()
+        if running.exception() is None:
+            return running.result()
         raise
 
 

@@ -118,7 +118,9 @@ class Jobs:
         raise JobNotFound(job_id)
 
     async def start(self, git_url: str, shown_url: str, branch: str | None, library_name: str | None) -> Run:
-        """Joins the one that is under way for the same repository, branch and name. shown_url: without credentials.
+        """Joins the one that is under way for the same repository and branch, unless it is to have another name.
+
+        shown_url: without credentials.
 
         Raises:
             TooManyJobs

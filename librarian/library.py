@@ -14,6 +14,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from librarian.errors import LibraryDamaged
+from librarian.errors import LibraryDamaged, LibraryStorageError
 from librarian.folder.base import Folder, storage_errors
 from librarian.index.base import VectorIndex, VectorIndexFile
 from librarian.manifest import MANIFEST, DataFile, Manifest, check_sizes, decode_manifest, encode_manifest
@@ -132,7 +133,8 @@ class Library:
             self._folder.replace(self.manifest_path, encode_manifest(manifest))
         finally:
             shutil.rmtree(new, ignore_errors=True)
-        self.clean(manifest)
+        with suppress(LibraryStorageError):  # published it is; the next ingest cleans, too
+            self.clean(manifest)
         return manifest
 
     def rewrite(self, manifest: Manifest, **changes: str) -> Manifest:

@@ -103,7 +103,8 @@ class Shelf:
             LibraryDamaged
             LibraryStorageError
         """
-        if not LIBRARY_ID.fullmatch(library_id):
+        if not LIBRARY_ID.fullmatch(library_id) or self._stamp(library_id) is None:
+            self._forget(library_id)
             raise LibraryNotFound(library_id)
         with self._lock:
             opening = self._opening.setdefault(library_id, threading.Lock())
@@ -124,7 +125,10 @@ class Shelf:
 
     def summaries(self) -> list[LibrarySummary]:
         """By name and id."""
-        found = [self._summary(each) for each in library_ids(self._folder)]
+        there = library_ids(self._folder)
+        for gone in self._open.keys() - there:
+            self._forget(gone)
+        found = [self._summary(each) for each in there]
         return sorted((each for each in found if each is not None), key=lambda each: (each.name, each.library_id))
 
     def damage_of(self, library_id: str) -> str | None:
@@ -182,11 +186,14 @@ class Shelf:
     def _forget(self, library_id: str) -> None:
         with self._lock:
             self._open.pop(library_id, None)
+            self._opening.pop(library_id, None)
+            self._stamps.pop(library_id, None)
 
     def _stamp(self, library_id: str) -> Hashable | None:
         now = time.monotonic()
         at, stamp = self._stamps.get(library_id, (0.0, None))
         if stamp is None or now - at >= self._look_every_s:
             stamp = self._folder.stamp(f"{library_id}/manifest.json")
-            self._stamps[library_id] = (now, stamp)
+            if stamp is not None:
+                self._stamps[library_id] = (now, stamp)
         return stamp
