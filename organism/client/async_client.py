@@ -12,13 +12,15 @@ from organism.client.answers import Answer, Models, OfferedAgent, SessionPage
 from organism.client.events import Event, read_event
 from organism.client.following import Events, run, watch
 from organism.client.http import Http
+from organism.client.librarian import AsyncLibrarian
 from organism.sessions.events import AssistantMessage, Content
 from organism.sessions.records import ModelChoice, SessionView
 from organism.sessions.wire import ModelOffer, SessionStatus, Summary
 
 
 class AsyncClient:
-    """The agent sessions of one organism; an async context manager, so that its connections are closed.
+    """The agent sessions of one organism, and its `librarian`; an async context manager, so that its connections are
+    closed.
 
     Every method raises ClientError: ApiError with status, code and text where the server refuses, Unreachable,
     TimedOut or ConnectionLost where it cannot be asked.
@@ -45,6 +47,9 @@ class AsyncClient:
         self._http = Http(base_url, timeout_s=timeout_s, idle_timeout_s=idle_timeout_s, headers=headers)
         self._query_timeout_s = query_timeout_s
         self._reconnect_timeout_s = reconnect_timeout_s
+        self.librarian = AsyncLibrarian(
+            self._http, query_timeout_s=query_timeout_s, reconnect_timeout_s=reconnect_timeout_s
+        )
 
     @property
     def url(self) -> str:

@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from organism.client.async_client import AsyncClient, AsyncSession
+from organism.client.librarian import AsyncLibrarian
 from organism.client.loop_thread import BlockingIterator, LoopThread
 from organism.sessions.records import SessionView
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Inner = TypeVar("Inner", AsyncClient, AsyncSession)
+Inner = TypeVar("Inner", AsyncClient, AsyncSession, AsyncLibrarian)
 
 
 class _Outer:
@@ -57,7 +58,7 @@ def _giving_session(
 
 
 class Client(_Outer):
-    """The agent sessions of one organism; a context manager, so that its connections are closed.
+    """The agent sessions of one organism, and its `librarian`; a context manager, so that its connections are closed.
 
     Parameters and errors are those of AsyncClient. May be used by several threads at once.
     """
@@ -82,6 +83,7 @@ class Client(_Outer):
         )
         self._thread = LoopThread()
         self._is_closed = False
+        self.librarian = Librarian(self._thread, self._inner.librarian)
 
     @property
     def url(self) -> str:
@@ -145,3 +147,28 @@ class Session(_Outer):
     restore = _blocking(AsyncSession.restore)
     delete = _blocking(AsyncSession.delete)
     summary = _blocking(AsyncSession.summary)
+
+
+class Librarian(_Outer):
+    """Libraries of code, as AsyncLibrarian; `client.librarian` of a Client."""
+
+    def __init__(self, thread: LoopThread, inner: AsyncLibrarian) -> None:
+        self._thread = thread
+        self._inner = inner
+
+    ingest = _blocking(AsyncLibrarian.ingest)
+    start_ingest = _blocking(AsyncLibrarian.start_ingest)
+    finish = _blocking(AsyncLibrarian.finish)
+    follow = _iterating(AsyncLibrarian.follow)
+    job = _blocking(AsyncLibrarian.job)
+    jobs = _blocking(AsyncLibrarian.jobs)
+    cancel = _blocking(AsyncLibrarian.cancel)
+    libraries = _blocking(AsyncLibrarian.libraries)
+    library = _blocking(AsyncLibrarian.library)
+    delete = _blocking(AsyncLibrarian.delete)
+    search = _blocking(AsyncLibrarian.search)
+    query = _blocking(AsyncLibrarian.query)
+    stream = _iterating(AsyncLibrarian.stream)
+    chunk = _blocking(AsyncLibrarian.chunk)
+    file = _blocking(AsyncLibrarian.file)
+    symbols = _blocking(AsyncLibrarian.symbols)

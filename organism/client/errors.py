@@ -3,7 +3,10 @@
 ClientError
 ├── ApiError               the server refused, or failed
 │   ├── BadRequest         400, 413, 415: a field is missing or malformed; the text names it
-│   ├── SessionNotFound    404
+│   ├── NotFound           404: no such library, chunk, file or ingest
+│   │   └── SessionNotFound
+│   ├── LibraryUnusable    409, 500: made with another embedder, or damaged; the text says to ingest it again
+│   ├── IngestFailed       the repository could not be ingested; the library is as it was
 │   ├── Busy               409: a run is under way in this session, or elsewhere on an exclusive server
 │   ├── LimitReached       429: `retry_after_s`
 │   ├── ModelFailed        502: the text says which model and why
@@ -57,8 +60,20 @@ class BadRequest(ApiError):
     """A field is missing, malformed or too large."""
 
 
-class SessionNotFound(ApiError):
+class NotFound(ApiError):
+    """What is asked for is not there."""
+
+
+class SessionNotFound(NotFound):
     """There is no session with this id."""
+
+
+class LibraryUnusable(ApiError):
+    """The library was made with another embedder, or its files are damaged; ingesting it again mends both."""
+
+
+class IngestFailed(ApiError):
+    """The repository could not be ingested; the library is as it was. `status` is 200 where a job tells of it."""
 
 
 class Busy(ApiError):
@@ -89,6 +104,20 @@ KIND_OF_STATUS: dict[int, type[ApiError]] = {
     503: Unavailable,
     504: Unavailable,
 }
+
+KIND_OF_CODE: dict[str, type[ApiError]] = {
+    "library_not_found": NotFound,
+    "chunk_not_found": NotFound,
+    "file_not_found": NotFound,
+    "job_not_found": NotFound,
+    "library_damaged": LibraryUnusable,
+    "embedder_mismatch": LibraryUnusable,
+    "source_refused": IngestFailed,
+    "source_unavailable": IngestFailed,
+    "ingest_cancelled": IngestFailed,
+    "ingest_interrupted": IngestFailed,
+}
+"""Where the status alone does not tell; asked first."""
 
 
 class Unreachable(ClientError):
@@ -136,4 +165,4 @@ class UnexpectedAnswer(ClientError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.url} does not speak the session API of an organism ({self.problem}); check the address"
+        return f"{self.url} does not speak the API of an organism ({self.problem}); check the address"

@@ -11,6 +11,7 @@ import orjson
 
 from organism.client.address import is_address, may_use_proxy
 from organism.client.errors import (
+    KIND_OF_CODE,
     KIND_OF_STATUS,
     ApiError,
     ConnectionLost,
@@ -64,6 +65,22 @@ class Http:
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._call("POST", path, self._timeout_s, json=_given(body))
 
+    async def ask(
+        self, path: str, body: Mapping[str, Any], *, timeout_s: float | None = None, **params: object
+    ) -> dict[str, Any]:
+        """A POST that may be repeated, as a search may: once more where the connection broke.
+
+        timeout_s: None for the one of all requests, 0 waits for ever.
+        """
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s or None
+        try:
+            return await self._call("POST", path, timeout_s, json=_given(body), params=params)
+        except ConnectionLost:
+            return await self._call("POST", path, timeout_s, json=_given(body), params=params)
+
+    async def delete(self, path: str) -> dict[str, Any]:
+        return await self._call("DELETE", path, self._timeout_s)
+
     async def post_and_wait(self, path: str, body: Mapping[str, Any], timeout_s: float | None) -> dict[str, Any]:
         """As `post`, for what takes as long as a run does; None waits for ever."""
         return await self._call("POST", path, timeout_s, json=_given(body))
@@ -73,6 +90,43 @@ class Http:
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> AsyncIterator[Batches]:
         """Events of a stream. Entering raises where the server refuses; reading raises where the connection breaks."""
+        async with self._pieces(method, path, params, body) as pieces:
+
+            async def batches() -> Batches:
+                async for piece in pieces:
+                    yield [event for event in map(read_event, piece) if event is not None]
+
+            async with aclosing(batches()) as found:
+                yield found
+
+    @asynccontextmanager
+    async def stream_documents(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[AsyncGenerator[dict[str, Any]]]:
+        """As `stream`, for a POST whose events are no session's: each is one JSON object."""
+        async with self._pieces("POST", path, None, body) as pieces:
+
+            async def documents() -> AsyncGenerator[dict[str, Any]]:
+                async for piece in pieces:
+                    for each in piece:
+                        yield self._document(each)
+
+            async with aclosing(documents()) as found:
+                yield found
+
+    def _document(self, data: bytes) -> dict[str, Any]:
+        try:
+            document = orjson.loads(data)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise UnexpectedAnswer(self.url, f"an event of the stream is no object: {data[:_MAX_SHOWN]!r}")
+        return document
+
+    @asynccontextmanager
+    async def _pieces(
+        self, method: str, path: str, params: Mapping[str, Any] | None, body: Mapping[str, Any] | None
+    ) -> AsyncIterator[AsyncGenerator[list[bytes]]]:
         timeout = httpx.Timeout(self._idle_timeout_s, connect=_CONNECT_TIMEOUT_S)
         json = None if body is None else _given(body)
         with self._client_errors(self._idle_timeout_s):
@@ -80,8 +134,8 @@ class Http:
             response = await self._http.send(request, stream=True)
         try:
             await self._check_stream(response)
-            async with aclosing(self._batches(response)) as batches:
-                yield batches
+            async with aclosing(self._read(response)) as pieces:
+                yield pieces
         finally:
             await response.aclose()
 
@@ -93,12 +147,11 @@ class Http:
             await response.aread()
         raise UnexpectedAnswer(self.url, _shown(response)) if response.is_success else error_of(response)
 
-    async def _batches(self, response: httpx.Response) -> Batches:
+    async def _read(self, response: httpx.Response) -> AsyncGenerator[list[bytes]]:
         reader = SseReader()
         with self._client_errors(self._idle_timeout_s):
             async for chunk in response.aiter_bytes():
-                events = map(read_event, reader.feed(chunk))
-                yield [event for event in events if event is not None]
+                yield reader.feed(chunk)
 
     async def _call(self, method: str, path: str, timeout_s: float | None, **options: Any) -> dict[str, Any]:
         timeout = httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S)
@@ -129,7 +182,6 @@ class Http:
 
 def error_of(response: httpx.Response) -> ApiError:
     """The failure that the server tells; one of a proxy before it has its text as it is."""
-    kind = KIND_OF_STATUS.get(response.status_code, ApiError)
     try:
         told = orjson.loads(response.content)
         error, code, details = told["error"], told.get("code", "http"), told.get("details")
@@ -138,6 +190,7 @@ def error_of(response: httpx.Response) -> ApiError:
             error, code, details = error["message"], error["code"], error.get("details")
     except (ValueError, KeyError, TypeError, AttributeError):
         error, code, details, running_session_id = _shown(response), "http", None, None
+    kind = KIND_OF_CODE.get(str(code)) or KIND_OF_STATUS.get(response.status_code, ApiError)
     return kind(response.status_code, str(code), str(error), details, _retry_after_s(response), running_session_id)
 
 
