@@ -84,6 +84,7 @@ async def query(library_id: str, request: Request, replica: ReplicaDep, libraria
 )
 async def stream_query(library_id: str, request: Request, replica: ReplicaDep, librarian: LibrarianDep) -> Response:
     asked = await request_of(LibraryQuestion, request, replica)
+    lift_timeout(request.scope)  # the first event may wait for the model
     events = librarian.stream_query(library_id, asked.question, asked.max_chunks, asked.model)
     return EventStream(_blocks(events), replica)
 

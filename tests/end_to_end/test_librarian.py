@@ -225,7 +225,7 @@ def test_an_answer_is_streamed(hello, library):
 
 
 def test_a_client_that_leaves_ends_the_work_of_the_model(hello, library, llm):
-    llm.script(Reply(text="Leaves steep [1]. " * 200, chunk_delay_s=0.05))  # half a minute
+    llm.script(Reply(text="Leaves steep [1].\n" * 200, chunk_delay_s=0.05))  # half a minute
     url = f"{hello.url}{API}{library}/query/stream"
     with httpx.stream("POST", url, json={"question": "steep?"}, timeout=WITHIN_S, trust_env=False) as response:
         next(line for line in response.iter_lines() if '"delta"' in line)
