@@ -191,7 +191,7 @@ def _leftovers(layout: _Layout, outer: Sequence[_Part], names: Sequence[int]) ->
             is_scrap = len(b"".join(gap.split())) < SCRAP_BYTES and bisect_left(names, position) == bisect_left(
                 names, end
             )
-            opens = gap.rstrip().endswith((b"{", b":", b"("))
+            opens = gap.rstrip().endswith((b"{", b":", b"(")) or _stands_before(gap)
             if is_scrap and gap.strip() and part is not None and (opens or elder is None):
                 part.start = position + len(gap) - len(gap.lstrip())
                 part.owned.insert(0, (position, end))
@@ -209,6 +209,12 @@ def _leftovers(layout: _Layout, outer: Sequence[_Part], names: Sequence[int]) ->
         if part is not None:
             position, elder = part.end, part
     return found
+
+
+def _stands_before(gap: bytes) -> bool:
+    """Whether a blank line parts it from what is before it, and none from what is behind it."""
+    blank_before = gap[: len(gap) - len(gap.lstrip())].count(b"\n") > 0
+    return blank_before and gap[len(gap.rstrip()) :].count(b"\n") < 2
 
 
 def _chunk(part: _Part, layout: _Layout, loose: Sequence[Item]) -> Chunk:

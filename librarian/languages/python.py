@@ -25,7 +25,9 @@ def _define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
     if inner is None or inner.type not in ("function_definition", "class_definition"):
         return []
     name, body = text(field(inner, "name")), field(inner, "body")
-    start, head, docstring = inner.start_byte, head_end(inner), _docstring(body)
+    colon = next((each for each in inner.children if each.type == ":"), None)
+    head = head_end(inner) if colon is None else colon.start_byte
+    start, docstring = inner.start_byte, _docstring(body)
     if inner.type == "class_definition":
         inside = [] if body is None else [body]
         return [Definition(name, "class", "class", inside, head_start=start, head_end=head, docstring=docstring)]
