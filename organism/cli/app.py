@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from organism.cli import chat, checking, control, following, lifecycle, queries, sessions, starter, storage
+from organism.cli import (
+    chat,
+    checking,
+    control,
+    following,
+    librarian,
+    lifecycle,
+    mcp,
+    queries,
+    sessions,
+    starter,
+    storage,
+)
 from organism.cli.failures import EXIT_CODES, CliFailure
 from organism.cli.options import wants_json
 from organism.cli.output import Screen
@@ -53,7 +65,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for module in (lifecycle, queries, control, following, chat, sessions, checking, starter, storage):
+    for module in (lifecycle, queries, control, following, chat, sessions, librarian, mcp, checking, starter, storage):
         module.register(app)
     return app
 
