@@ -19,13 +19,14 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True, slots=True)
 class PathKind:
     """factor: what the score of such a file is multiplied by. asked_by: words that lift that where a query has one.
-    folders, files: patterns of a whole folder name or file name, in lower case."""
+    folders, files: patterns of a whole folder name or file name, in lower case. cased: of a file name as it is."""
 
     name: str
     factor: float
     asked_by: tuple[str, ...]
     folders: str = ""
     files: str = ""
+    cased: str = ""
 
 
 KINDS = (
@@ -34,7 +35,8 @@ KINDS = (
         0.3,
         ("test", "tests", "tested", "testing", "spec", "specs", "fixture", "fixtures", "mock", "mocks", "unittest"),
         folders=r"tests?|testing|testdata|test[-_].+|.+[-_]tests?|__tests__|__mocks__|specs?|e2e|fixtures?",
-        files=r"test_.*|.*_tests?\.\w+|tests?\.\w+|.*[.-](test|spec)s?\.\w+|.*_spec\.\w+|conftest\.py|.+tests?\.(java|kt|cs)",
+        files=r"test_.*|.*_tests?\.\w+|tests?\.\w+|.*[.-](test|spec)s?\.\w+|.*_spec\.\w+|conftest\.py",
+        cased=r".+Tests?\.\w+",
     ),
     PathKind(
         "benchmark",
@@ -73,14 +75,20 @@ KINDS = (
         "translation",
         0.5,
         ("translation", "translations", "locale", "locales", "localization", "language", "languages", "i18n"),
-        folders=r"locales?|i18n|l10n|translations?|lang|langs",
+        folders=r"locales?|i18n|l10n|translations?",
     ),
     PathKind("typing", 0.7, ("declaration", "declarations", "typings"), files=r".*\.d\.[cm]?ts|.*\.pyi"),
     PathKind(
         "prose",
         0.3,
         ("documentation", "docs", "readme", "guide", "changelog", "license"),
-        files=r".*\.(md|mdx|rst|txt|adoc)|licen[cs]e.*|changelog.*|readme.*",
+        files=r"(?!cmakelists|requirements).*\.(md|mdx|rst|txt|adoc)|licen[cs]e.*|changelog.*|readme.*",
+    ),
+    PathKind(
+        "data",
+        0.5,
+        ("json", "yaml", "toml", "xml", "html", "css", "stylesheet", "manifest", "workflow", "pipeline"),
+        files=r".*\.(json5?|jsonc|ya?ml|toml|lock|csv|tsv|xml|html?|css|scss|svg|ini|cfg)",
     ),
 )
 OLDER_VERSION = 0.4
@@ -98,8 +106,11 @@ class PathKinds:
     """The kinds of all files of a library. Immutable, threads may share it."""
 
     def __init__(self, paths: Sequence[str]) -> None:
+        names = [PurePosixPath(path).name for path in paths]
         places = [PurePosixPath(path.lower()) for path in paths]
-        self._members = [(kind, {stem(word) for word in kind.asked_by}, _members(kind, places)) for kind in KINDS]
+        self._members = [
+            (kind, {stem(word) for word in kind.asked_by}, _members(kind, places, names)) for kind in KINDS
+        ]
         self._headers = _implemented_headers(places)
         self._versions = _versions(places)
 
@@ -121,8 +132,9 @@ class PathKinds:
         return [kind.name for kind, _, members in self._members if members[file]]
 
 
-def _members(kind: PathKind, places: Sequence[PurePosixPath]) -> NDArray[np.bool_]:
-    folders, files = re.compile(kind.folders), re.compile(kind.files)
+def _members(kind: PathKind, places: Sequence[PurePosixPath], names: Sequence[str]) -> NDArray[np.bool_]:
+    """places: in lower case. names: of the files, as they are."""
+    folders, files, cased = (re.compile(pattern) for pattern in (kind.folders, kind.files, kind.cased))
     known: dict[str, bool] = {}
 
     def inside(folder: str) -> bool:
@@ -132,8 +144,9 @@ def _members(kind: PathKind, places: Sequence[PurePosixPath]) -> NDArray[np.bool
 
     found = [
         (bool(kind.files) and files.fullmatch(place.name) is not None)
+        or (bool(kind.cased) and cased.fullmatch(name) is not None)
         or (bool(kind.folders) and any(inside(folder) for folder in place.parts[:-1]))
-        for place in places
+        for place, name in zip(places, names, strict=True)
     ]
     return np.array(found, np.bool_)
 

@@ -29,6 +29,8 @@ def factors(paths, *keywords):
         ("src/locales/fr.ts", "translation"),
         ("types/walker.d.ts", "typing"),
         ("README.md", "prose"),
+        ("package.json", "data"),
+        (".github/build.yml", "data"),
     ],
 )
 def test_kinds_are_told_by_the_path(path, kind):
@@ -40,7 +42,17 @@ def test_kinds_are_told_by_the_path(path, kind):
 
 
 @pytest.mark.parametrize(
-    "path", ["src/latest.py", "src/contest/rules.py", "output/walker.cc", "src/inspect.py", "testing.py"]
+    "path",
+    [
+        "src/latest.py",
+        "src/contest/rules.py",
+        "output/walker.cc",
+        "src/inspect.py",
+        "testing.py",
+        "src/Latest.java",
+        "CMakeLists.txt",
+        "a/lang/b.py",
+    ],
 )
 def test_names_that_only_look_alike_are_code(path):
     assert PathKinds([path]).of(0) == []
