@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,9 @@ class Weights:
 SAME_FILE = 0.3
 """Each further chunk of a file counts this much of the one before: a reader wants other places, too."""
 
+SAME_TEXT = 0.3
+"""The same text in another file is a copy: nothing new to read."""
+
 COHERENT_CHUNKS = 8
 """So many of a file's best chunks make its company; more would favour long files."""
 
@@ -79,14 +83,15 @@ def highest(values: Floats, count: int) -> Rows:
     return rows[np.argsort(-values[rows], kind="stable")][:count]
 
 
-def ordered(candidates: Rows, scores: Floats, files: Rows) -> list[tuple[int, float]]:
-    """Chunks with their final scores, best first. candidates: best first."""
-    taken: dict[int, int] = {}
+def ordered(candidates: Rows, scores: Floats, files: Rows, contents: Rows) -> list[tuple[int, float]]:
+    """Chunks with their final scores, best first. candidates: best first. files, contents: of each chunk, where equal
+    numbers mean the same file, the same text."""
+    in_file: Counter[int] = Counter()
+    alike: Counter[int] = Counter()
     damped: list[tuple[int, float]] = []
-    for chunk, file, score in zip(
-        candidates.tolist(), files[candidates].tolist(), scores[candidates].tolist(), strict=True
-    ):
-        before = taken.get(file, 0)
-        taken[file] = before + 1
-        damped.append((chunk, score * SAME_FILE**before))
+    columns = (candidates, files[candidates], contents[candidates], scores[candidates])
+    for chunk, file, content, score in zip(*(column.tolist() for column in columns), strict=True):
+        damped.append((chunk, score * SAME_FILE ** in_file[file] * SAME_TEXT ** alike[content]))
+        in_file[file] += 1
+        alike[content] += 1
     return sorted(damped, key=lambda pair: (-pair[1], pair[0]))

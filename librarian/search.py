@@ -14,7 +14,7 @@ from librarian.index.base import VectorIndex
 from librarian.path_filter import matching
 from librarian.path_kinds import PathKinds
 from librarian.query import Query, read_query
-from librarian.ranking import Floats, Weights, highest, ordered
+from librarian.ranking import Floats, Rows, Weights, highest, ordered
 from librarian.relevance import relevance
 from librarian.signals import SignalIndex, Signals
 from librarian.tables import Tables
@@ -55,6 +55,7 @@ class Searcher:
         self._languages = np.array(tables.files["language"].to_pylist(), np.str_)
         self._types = np.array(tables.chunks["chunk_type"].to_pylist(), np.str_)
         self._kinds = PathKinds(self._paths)
+        self._contents = _contents(tables.chunks["chunk_id"].to_pylist(), tables.chunks["name"].to_pylist())
 
     def search(
         self, query: str, max_chunks: int, filters: Filters | None = None, explain: bool = False
@@ -72,7 +73,7 @@ class Searcher:
         if allowed is not None:
             scores = np.where(allowed, scores, np.float32(0))
         pool = highest(scores, POOL)
-        ranked = ordered(pool, scores, self.signals.files)[:max_chunks]
+        ranked = ordered(pool, scores, self.signals.files, self._contents)[:max_chunks]
         return SearchOutcome(self._hits(asked, signals, factors, ranked, explain), len(pool))
 
     def _scores(self, signals: Signals, factors: Floats) -> Floats:
@@ -120,6 +121,13 @@ class Searcher:
             "symbols": [".".join(each) for each in query.symbols],
             "rank_score": round(score, 4),
         }
+
+
+def _contents(chunk_ids: Sequence[str], names: Sequence[str]) -> Rows:
+    """A number for each chunk, the same for chunks of the same text: their ids end with its hash."""
+    numbers: dict[tuple[str, str], int] = {}
+    keys = zip(names, (chunk_id.rpartition(":")[2] for chunk_id in chunk_ids), strict=True)
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def merged(outcomes: Sequence[SearchOutcome], max_chunks: int) -> list[tuple[int, Hit]]:

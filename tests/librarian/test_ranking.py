@@ -28,9 +28,14 @@ def test_a_files_best_chunks_add_up_and_its_other_ones_do_not():
 
 
 def test_further_chunks_of_a_file_step_back():
-    order = ordered(np.array([0, 1, 2]), floats(1.0, 0.9, 0.5), np.array([0, 0, 1]))
+    order = ordered(np.array([0, 1, 2]), floats(1.0, 0.9, 0.5), np.array([0, 0, 1]), np.array([0, 1, 2]))
     assert [chunk for chunk, _ in order] == [0, 2, 1]
     assert [score for _, score in order] == pytest.approx([1.0, 0.5, 0.9 * SAME_FILE])
+
+
+def test_copies_step_back_behind_the_first():
+    order = ordered(np.array([0, 1, 2]), floats(1.0, 0.9, 0.5), np.array([0, 1, 2]), np.array([0, 0, 1]))
+    assert [chunk for chunk, _ in order] == [0, 2, 1]
 
 
 @given(hnp.arrays(np.float32, st.integers(0, 60), elements=st.floats(0, 4, width=16)), st.integers(1, 20))

@@ -85,6 +85,13 @@ def test_one_file_does_not_fill_the_first_places(shop):
     assert len(set(paths)) > 1
 
 
+def test_copies_of_a_file_do_not_fill_the_first_places():
+    page = "def open_gate():\n    return lift_barrier()\n"
+    files = {f"region_{number}/gate.py": page for number in range(12)}
+    searcher, tables = searcher_of({**files, "barrier.py": "def barrier_of_gate():\n    pass\n"})
+    assert "barrier.py" in [path for path, _ in found(searcher, tables, "open the gate", max_chunks=3)]
+
+
 @pytest.mark.parametrize(
     ("filters", "paths"),
     [
