@@ -13,8 +13,8 @@ import hashlib
 import re
 import shutil
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -95,15 +95,25 @@ class Library:
             LibraryDamaged: also where its version was replaced since the manifest was read.
             LibraryStorageError
         """
+        with self._reading(manifest) as place:
+            self._check(manifest, place)
+            tables = Tables(**{name: _read_table(place / f"{name}.parquet") for name in SCHEMAS})
+            for name, schema in SCHEMAS.items():
+                if getattr(tables, name).schema != schema:
+                    raise LibraryDamaged(self._id, f"{name}.parquet has other columns")
+            return OpenLibrary(manifest, tables, self._index.open(place, manifest.windows, manifest.dim))
+
+    def listed(self, manifest: Manifest) -> dict[str, list[str]]:
+        """path, blob_id and problem of its files, without opening the rest; raises as `open`."""
+        with self._reading(manifest) as place:
+            return _read_table(place / "files.parquet", ["path", "blob_id", "problem"]).to_pydict()
+
+    @contextmanager
+    def _reading(self, manifest: Manifest) -> Generator[Path]:
+        """The folder of its data files; what is wrong with them is damage."""
         try:
-            place = self._folder.local(f"{self._id}/{manifest.version}")
             with storage_errors(self._id):
-                self._check(manifest, place)
-                tables = Tables(**{name: _read_table(place / f"{name}.parquet") for name in SCHEMAS})
-                for name, schema in SCHEMAS.items():
-                    if getattr(tables, name).schema != schema:
-                        raise LibraryDamaged(self._id, f"{name}.parquet has other columns")
-                return OpenLibrary(manifest, tables, self._index.open(place, manifest.windows, manifest.dim))
+                yield self._folder.local(f"{self._id}/{manifest.version}")
         except FileNotFoundError as error:
             raise LibraryDamaged(
                 self._id, f"{Path(error.filename or '').name or manifest.version} is missing"
@@ -206,9 +216,9 @@ def _write_table(table: pa.Table, schema: pa.Schema, path: Path) -> None:
     )
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     with pq.ParquetFile(path) as file:
-        return file.read()
+        return file.read(columns)
 
 
 def _sha256(path: Path) -> str:

@@ -70,19 +70,20 @@ class Reuse:
         library = Library(self._folder, library_id, self._index)
         try:
             manifest = library.manifest()
-            if manifest is None or manifest.fingerprint != fingerprint or not self._may_hold(manifest, wanted):
+            if manifest is None or manifest.fingerprint != fingerprint:
                 return None
-            opened = library.open(manifest)
+            files = self._listed(library, manifest)
+            rows = sorted(row for file, row in files.items() if file in wanted)
+            return select_files(library.open(manifest).part, np.array(rows, np.int64)) if rows else None
         except LibrarianError:  # a damaged library is reported where it is asked for; here it has nothing to offer
             return None
-        files = _files(opened.tables.files.select(["path", "blob_id", "problem"]).to_pydict())
-        self._files[library_id] = (manifest.version, files)
-        rows = sorted(row for file, row in files.items() if file in wanted)
-        return select_files(opened.part, np.array(rows, np.int64)) if rows else None
 
-    def _may_hold(self, manifest: Manifest, wanted: set[tuple[str, str]]) -> bool:
+    def _listed(self, library: Library, manifest: Manifest) -> dict[tuple[str, str], int]:
         version, files = self._files.get(manifest.library_id, ("", {}))
-        return version != manifest.version or any(file in files for file in wanted)
+        if version != manifest.version:
+            files = _files(library.listed(manifest))
+            self._files[manifest.library_id] = (manifest.version, files)
+        return files
 
 
 def held_files(parts: Sequence[Part]) -> set[tuple[str, str]]:
