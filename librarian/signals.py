@@ -74,9 +74,10 @@ class SignalIndex:
             EmbedderUnavailable
         """
         keywords = {word: self._file_words.idf(word) for word in query.keywords}
-        bm25 = self._chunk_words.scores(query.terms)
-        bm25 = relative(bm25 if allowed is None else np.where(allowed, bm25, np.float32(0)))
-        cover = self._chunk_words.coverage(keywords)
+        bm25, cover = self._chunk_words.scores(query.terms), self._chunk_words.coverage(keywords)
+        if allowed is not None:
+            bm25, cover = np.where(allowed, bm25, np.float32(0)), np.where(allowed, cover, np.float32(0))
+        bm25 = relative(bm25)
         similarity = self.similarity(query.text, allowed)
         name = np.sqrt(np.multiply(*self._chunk_names.fit(keywords)))
         defined = strongest([self._definitions.chunks(each) for each in query.symbols], len(self.files))
