@@ -24,6 +24,7 @@ TYPES: dict[str, SymbolKind] = {
 }
 SIGNATURES = frozenset({"function_signature", "method_signature", "abstract_method_signature"})
 FIELDS = frozenset({"field_definition", "public_field_definition"})
+ENUM_NAMES = frozenset({"property_identifier", "string"})
 AROUND_VALUES = frozenset({"as_expression", "satisfies_expression", "parenthesized_expression", "type_assertion"})
 
 LONG_ROWS = 4
@@ -46,7 +47,7 @@ def define(node: Node, around: SymbolKind | None) -> Sequence[Definition]:
         return _field(node)
     if kind == "property_signature":
         return [Definition(_key(field(node, "name")), "field")]
-    if kind == "enum_assignment" or (kind == "property_identifier" and around == "enum"):
+    if kind == "enum_assignment" or (kind in ENUM_NAMES and around == "enum"):
         return [Definition(_key(field(node, "name") or node), "constant")]
     if kind == "type_alias_declaration":
         is_long = rows(node) >= LONG_ROWS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tree_sitter_typescript
 
 from librarian.languages.base import Rules
-from librarian.languages.javascript import DEFINING, FIELDS, SIGNATURES, TRANSPARENT, TYPES, define
+from librarian.languages.javascript import DEFINING, ENUM_NAMES, FIELDS, SIGNATURES, TRANSPARENT, TYPES, define
 
 
 def _rules(grammar: object) -> Rules:
@@ -21,7 +21,7 @@ def _rules(grammar: object) -> Rules:
                 "type_alias_declaration",
                 "property_signature",
                 "enum_assignment",
-                "property_identifier",
+                *ENUM_NAMES,
                 "internal_module",
                 "module",
             }
