@@ -9,7 +9,7 @@ from organism.client import LibrarySummary
 
 
 def library_of(libraries: Sequence[LibrarySummary], named: str) -> str:
-    """The id of the library that has this id, or alone has this name. Raises CliFailure, which names those there are."""
+    """The id of the library that has this id, or alone has this name. Raises CliFailure, which names all."""
     if any(each.library_id == named for each in libraries):
         return named
     found = [each.library_id for each in libraries if each.name == named]

@@ -69,7 +69,7 @@ class LibraryTools:
         with tool_errors():
             chunk = await self._librarian.chunk(await self._library(library), chunk_id)
         head = f"{place_of(chunk)}  {chunk.qualified_name} ({chunk.language} {chunk.chunk_type})"
-        return fenced(f"{head}\n{_numbered(chunk.content.splitlines(), chunk.start_line)}")
+        return fenced(f"{head}\n{_numbered(_lines(chunk.content), chunk.start_line)}")
 
     async def read_file(
         self,
@@ -81,7 +81,7 @@ class LibraryTools:
         """Lines of a file as it was ingested, numbered."""
         with tool_errors():
             file = await self._librarian.file(await self._library(library), path)
-        lines = file.content.splitlines()
+        lines = _lines(file.content)
         if start_line > max(1, len(lines)):
             raise ToolError(f"{path} has {len(lines)} lines")
         return fenced(
@@ -155,6 +155,11 @@ def _shown(source: CodeSource, *, names_library: bool) -> str:
     lines = source.snippet.splitlines()
     more = ["…"] if len(lines) > SNIPPET_LINES else []
     return "\n".join([head, f"chunk: {source.chunk_id}", *lines[:SNIPPET_LINES], *more])
+
+
+def _lines(text: str) -> list[str]:
+    """As git counts them: a form feed ends none."""
+    return text.removesuffix("\n").split("\n")
 
 
 def _numbered(lines: Sequence[str], first: int) -> str:
