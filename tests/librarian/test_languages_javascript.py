@@ -194,7 +194,7 @@ def test_modules_in_functions_hide_nothing(frame: str):
 
 
 def test_a_module_that_is_the_value_of_a_name():
-    source = "var Lib = (function ($) {\n  var count = 1;\n  function open() { return count }\n  return { open };\n})(jQuery);\n"
+    source = "var Lib = (function ($) {\n  var count = 1;\n  function open() {}\n  return { open };\n})(jQuery);\n"
     assert named(source) == [("function", "Lib.open")]
     assert [each.name for each in cut(source).chunks] == ["Lib", "open"]
 
