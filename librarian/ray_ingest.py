@@ -37,13 +37,20 @@ RESULT = pa.schema(
 
 def analyze_on_ray(packs: Sequence[Pack], work: Work, workers: int | None = None) -> Iterator[AnalyzedPack]:
     """Blocks; in any order. Closing it drops what is left. Ray must be running; a worker that is killed is replaced,
-    and its packs are analyzed again. workers: at most so many at once; None: one per CPU of the cluster.
+    and its packs are analyzed again. Where no CPU is free for a worker, this process does it.
+
+    Args:
+        workers: at most so many at once; None: one per CPU of the cluster.
 
     Raises:
         EmbedderUnavailable
         SourceUnavailable
     """
     if not packs:
+        return
+    if ray.available_resources().get("CPU", 0) < 1:  # agents hold all of them, perhaps for good
+        embedder = _embedder(work.embedder, tuple(work.environ.items()))
+        yield from (analyze_pack(pack, work, embedder) for pack in packs)
         return
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

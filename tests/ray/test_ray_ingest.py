@@ -110,6 +110,15 @@ async def test_an_embedder_that_fails_on_a_worker_is_told_by_its_own_error(tmp_p
         list(analyze_on_ray([Pack((("a.py", "0" * 40),))], work))
 
 
+async def test_without_a_free_cpu_nothing_waits_for_one(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.available_resources", dict)
+    monkeypatch.setattr("ray.data.from_items", None)
+    async with librarian_at(tmp_path / "root", analyze_large=analyze_on_ray) as librarian:
+        assert (await librarian.ingest(str(repository), None, None)).updated
+
+
 def workers(mark: str) -> list[int]:
     """Processes of this module's Ray that analyze a pack at this moment, or did so last."""
     found: list[int] = []
