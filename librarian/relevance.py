@@ -24,7 +24,7 @@ COVERING_HITS = 3
 """An answer may be spread over the first few hits: the best cover of so many counts."""
 
 ANSWERABLE = 0.2
-"""Below it the best hit is more likely chance than an answer: 98 % of the benchmark's queries are above it in their own
+"""Below it the best hit is more likely chance than an answer: 97 % of the benchmark's queries are above it in their own
 repository, 3 % of questions about other fields of knowledge."""
 
 
