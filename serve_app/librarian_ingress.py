@@ -60,7 +60,8 @@ class Search:
         """As LibraryReader.stream_query; an error is the last item."""
         try:
             reader = await self._reader.get()
-            async with aclosing(reader.stream_query(*arguments)) as events:
+            written: Any = reader.stream_query(*arguments)
+            async with aclosing(written) as events:
                 async for event in events:
                     yield event
         except LibrarianError as error:
