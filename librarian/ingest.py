@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from librarian.embedder.base import Embedder
 from librarian.library import Library
@@ -176,10 +175,6 @@ def make_report(skipped: Sequence[Skipped], packs: Sequence[AnalyzedPack], whole
 def embedder_environ(variable: str | None, environ: Mapping[str, str]) -> dict[str, str]:
     """Only what the embedder's endpoint needs leaves this process."""
     return {variable: environ[variable]} if variable is not None and variable in environ else {}
-
-
-def scratch_repository(scratch: Path, job_id: str) -> Path:
-    return scratch / f"clone-{job_id}"
 
 
 def _manifest(
