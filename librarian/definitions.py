@@ -15,7 +15,7 @@ SIGIL = 0.9
 """`$Type` or `_Type` for `Type`."""
 
 OTHER_SPELLING = 0.7
-"""`merge_config` for `mergeConfig`, or another case: the same parts."""
+"""`open_gate` for `openGate`, or another case: the same parts."""
 
 SIGILS = "$_#@~"
 
@@ -29,7 +29,6 @@ LESS_SPECIFIC = 0.8
 """A constant, variable, field or section of that name: usually not what is meant where there is a class or function."""
 
 MINOR_KINDS = frozenset({"constant", "variable", "field", "section", "impl", "namespace"})
-TYPE_KINDS = frozenset({"class", "struct", "enum", "union", "interface", "trait", "type"})
 
 
 class Definitions:

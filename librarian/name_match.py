@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 MIN_PREFIX_CHARS = 3
-"""`auth` stands for authentication; shorter beginnings stand for anything."""
+"""`sched` stands for scheduler; shorter beginnings stand for anything."""
 
 PREFIX_CREDIT = 0.5
 

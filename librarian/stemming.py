@@ -1,4 +1,4 @@
-"""Word stems, so that "serialization", "serializer" and "serialize" are one search term.
+"""Word stems, so that "compilation", "compiling" and "compiled" are one search term.
 
 The algorithm is M. F. Porter's, "An algorithm for suffix stripping", Program 14(3), 1980, written down here as tables
 of suffixes. Its measure m counts the vowel-consonant sequences of a stem.

@@ -1,7 +1,7 @@
 """Text and identifiers as search terms: what BM25 counts, the same for chunks and for queries.
 
-`mergeConfig`, `merge_config` and "merge config" share the terms `merg`, `config` (stems of the parts) and
-`mergeconfig` (neighbouring parts joined), so that a question in plain words meets an identifier, and a whole identifier
+`openGate`, `open_gate` and "open gate" share the terms `open`, `gate` (stems of the parts) and
+`opengate` (neighbouring parts joined), so that a question in plain words meets an identifier, and a whole identifier
 counts for more than its parts.
 """
 
@@ -40,7 +40,7 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=100_000)
 def parts(identifier: str) -> tuple[str, ...]:
-    """`parseHTTPHeader_v2` → parse, http, header, v, 2. Other alphabets are split at underscores only."""
+    """`drawGPUFrame_v2` → draw, gpu, frame, v, 2. Other alphabets are split at underscores only."""
     found = _PART.findall(identifier) if identifier.isascii() else identifier.split("_")
     return tuple(part.lower() for part in found if part)
 
