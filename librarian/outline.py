@@ -151,7 +151,7 @@ class _Reader:
         for each in reversed(before):
             end_row = each.end_point[0] - (each.end_point[1] == 0 and each.end_point[0] > each.start_point[0])
             is_stub = each.type not in self._rules.leading
-            if is_stub and not self._is_stub_of(each, name):
+            if (is_stub and not self._is_stub_of(each, name)) or _is_inner(each):
                 break
             if first_row - end_row > (2 if is_stub or self._is_doc(each) else 1) or not self._begins_line(each):
                 break
@@ -171,3 +171,8 @@ class _Reader:
         """A comment behind code on the same line belongs to that code."""
         line = self._data.rfind(b"\n", 0, node.start_byte) + 1
         return not self._data[line : node.start_byte].strip()
+
+
+def _is_inner(comment: Node) -> bool:
+    """Of what it stands inside of, as Rust's `//!`."""
+    return any(each.type == "inner_doc_comment_marker" for each in comment.named_children)

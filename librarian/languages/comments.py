@@ -76,8 +76,6 @@ def _lines(comments: Sequence[Node]) -> Iterator[str]:
 
 
 def _unmarked(line: str) -> str:
-    line = line.rstrip()
-    if line.endswith("*/"):
-        line = line[:-2].rstrip("*").rstrip()
     found = _OPENING.match(line)
-    return line[found.end() :] if found else line
+    line = line[found.end() :].rstrip() if found else line.rstrip()
+    return line[:-2].rstrip("*").rstrip() if line.endswith("*/") else line
