@@ -26,7 +26,10 @@ class Chunk:
     qualified_name: with what it is inside of, `APIRouter.get`. chunk_type: class is any named type (struct, enum,
     trait, interface), block is code without a name, or text of an unknown language.
     start_byte, end_byte: all of it, with the comment or docstring that belongs to it.
-    owned: the parts of that which belong to no inner chunk, in order. All `owned` of a file together are the file.
+    owned: what belongs to it and to no inner chunk, in order; an empty span where that is nothing. All `owned` of a
+    file together are the file, each byte once. They lie within start_byte and end_byte but for blanks: those between
+    two outermost chunks, before the first and behind the last one are owned by the chunk next to them, which does not
+    reach that far.
     signature, docstring: empty where there is none.
     """
 

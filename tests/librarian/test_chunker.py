@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
+from chunk_checks import check
 from hypothesis import given
 from hypothesis import strategies as st
 
 from librarian.chunker import chunk_file
-from librarian.chunks import ChunkedFile, chunk_ids
 from librarian.languages import LANGUAGES
 
 HERE = Path(__file__).parents[2]
@@ -16,29 +16,6 @@ SCRAPS = (
     "#endif\n", "func (t *T) M() {}", "type T struct {", "const x = () => 1", "export default ", "namespace n {",
     "template<class T>", "\0", "\r\n", "struct S { int a; } s;", "module.exports = {", "a: function() {},", "é",
 )  # fmt: skip
-
-
-def check(path: str, data: bytes, chunked: ChunkedFile) -> None:
-    spans = sorted(span for chunk in chunked.chunks for span in chunk.owned)
-    assert [start for start, _ in spans] == [0, *(end for _, end in spans)][: len(spans)]
-    assert (spans[-1][1] if spans else 0) == len(data)
-    open_: list[int] = []
-    for chunk in chunked.chunks:
-        while open_ and open_[-1] <= chunk.start_byte:
-            open_.pop()
-        assert not open_ or chunk.end_byte <= open_[-1], "it crosses the end of what it is in"
-        open_.append(chunk.end_byte)
-        said = data[chunk.start_byte : chunk.end_byte]
-        if said.strip():
-            first = chunk.end_byte - len(said.lstrip())
-            last = chunk.start_byte + len(said.rstrip()) - 1
-            lines = (data.count(b"\n", 0, first) + 1, data.count(b"\n", 0, last) + 1)
-            assert (chunk.start_line, chunk.end_line) == lines
-    order = [(chunk.start_byte, -chunk.end_byte) for chunk in chunked.chunks]
-    assert order == sorted(order)
-    ids = chunk_ids(path, chunked.chunks, data)
-    assert len(set(ids)) == len(ids)
-    assert all(symbol.name and symbol.chunk < len(chunked.chunks) for symbol in chunked.symbols)
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
