@@ -22,6 +22,7 @@ SCRAP_BYTES = 24
 """Less than this between two definitions, white space not counted, is no chunk: a closing brace, `try:`."""
 
 _SOLID = re.compile(rb"\S")
+_CODE = re.compile(rb"[^ \t\r\n;,]")
 
 
 def chunk_file(path: str, data: bytes, timeout_s: float) -> ChunkedFile:
@@ -81,12 +82,12 @@ class _Layout:
     def whole_lines(self, start: int, end: int) -> Span:
         """With the blanks before, and the rest of the last line, where only punctuation is there."""
         line = self.starts[self.line_of(start) - 1]
-        if not self.data[line:start].strip():
+        if _SOLID.search(self.data, line, start) is None:
             start = line
         number = self.line_of(end)
         line_end = self.starts[number] if number < len(self.starts) else len(self.data)
         is_at_line_start = end > start and end == self.starts[number - 1]
-        if not is_at_line_start and not self.data[end:line_end].strip(b" \t\r\n;,"):
+        if not is_at_line_start and _CODE.search(self.data, end, line_end) is None:
             end = line_end
         return start, end
 
