@@ -200,8 +200,9 @@ def _called(expression: Node) -> Sequence[Definition]:
 
 def _key(node: Node | None) -> str:
     """Also of `['name']`."""
-    if node is not None and node.type == "computed_property_name" and node.named_children[0].type == "string":
-        node = node.named_children[0]
+    inner = node.named_children[0] if node is not None and node.named_child_count else None
+    if node is not None and node.type == "computed_property_name" and inner is not None and inner.type == "string":
+        node = inner
     return text(node).strip("\"'`")
 
 
