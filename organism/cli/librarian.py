@@ -25,7 +25,7 @@ from organism.client import (
     Librarian,
     LibrarySummary,
 )
-from organism.client.librarian import place_of, result_of
+from organism.client.librarian import cited, place_of, result_of
 
 INTERRUPTED = 130
 _SHOWN_LINES = 6  # of a snippet
@@ -164,7 +164,7 @@ def ask(
             screen.json(answer.model_dump(mode="json"))
             return
         answer = _stream(screen, client, library_id, question, limit, model)
-    for number, source in enumerate(answer.sources if answer.found else (), 1):
+    for number, source in cited(answer):
         screen.line(printable(f"[{number}] {place_of(source)}  {source.qualified_name}"))
 
 

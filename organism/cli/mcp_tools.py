@@ -16,7 +16,7 @@ from pydantic import Field
 from organism.cli.failures import CliFailure
 from organism.cli.library_choice import library_of
 from organism.client import AsyncLibrarian, ClientError, CodeSource
-from organism.client.librarian import place_of
+from organism.client.librarian import cited, place_of
 
 INSTRUCTIONS = (
     "Search libraries of ingested code before reading files one by one: `search` takes plain words or a symbol, "
@@ -109,8 +109,8 @@ class LibraryTools:
         """An answer to a question about the code; [1], [2], … cite the places below it."""
         with tool_errors():
             answer = await self._librarian.query(await self._library(library), question, max_chunks=limit)
-        places = "\n".join(f"[{number}] {place_of(each)}" for number, each in enumerate(answer.sources, 1))
-        return fenced(f"{answer.answer}\n\n{places}" if answer.found else answer.answer)
+        places = "\n".join(f"[{number}] {place_of(each)}" for number, each in cited(answer))
+        return fenced(f"{answer.answer}\n\n{places}".rstrip())
 
     async def list_libraries(self) -> str:
         """The libraries that there are: id, name, branch, commit, size."""

@@ -222,6 +222,12 @@ def place_of(source: CodeSource | CodeChunk | CodeSymbol) -> str:
     return f"{source.file_path}:{source.start_line}-{source.end_line}"
 
 
+def cited(answer: CodeAnswer) -> list[tuple[int, CodeSource]]:
+    """The sources that the text of the answer cites, with their numbers; none where nothing was found."""
+    numbered = enumerate(answer.sources if answer.found else (), 1)
+    return [(number, source) for number, source in numbered if f"[{number}]" in answer.answer]
+
+
 def _told(error: Mapping[str, Any], otherwise: type[ApiError], status: int) -> ApiError:
     """A failure that an event or a job tells as {code, message}."""
     code = str(error.get("code", "failed"))
