@@ -27,10 +27,10 @@ _SENTENCES: tuple[tuple[str, str], ...] = (
         "the server redirects; give the final URL",
     ),
     (
-        r"does not appear to be a git repository|repository '.*' not found|returned error: 404|"
-        r"[Rr]epository not found|not a git repository",
+        r"repository '.*' not found|returned error: 404|[Rr]epository not found",
         "there is no such repository",
     ),
+    (r"does not appear to be a git repository|not a git repository", "there is no git repository in that place"),
     (r"dubious ownership", "the repository belongs to another user, and git refuses to read it"),
     (r"transport '.*' not allowed", "its protocol is not allowed"),
     (r"Could not resolve host", "the host {host} has no address; check its name"),

@@ -126,7 +126,7 @@ async def test_an_empty_repository_is_unavailable(origin: Path, clones: Path):
 async def test_a_folder_that_is_no_repository_is_unavailable(tmp_path: Path, clones: Path):
     (tmp_path / "plain").mkdir()
     for attempt in (resolve(str(tmp_path / "plain"), None, RULES, ENVIRON), _fetched(tmp_path / "plain", None, clones)):
-        with pytest.raises(SourceUnavailable, match="no such repository"):
+        with pytest.raises(SourceUnavailable, match="no git repository in that place"):
             await attempt
     assert entries_of(clones) == []
 
