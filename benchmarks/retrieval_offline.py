@@ -5,6 +5,7 @@
 Each repository DIR/NAME with an annotation file NAME.json is cut up, indexed and searched in this process. Scored is
 NDCG@10 over the ten chunks as returned; a target is a file, or lines of a file. --hold-out finds the weights on all
 repositories but one, measures on that one, for each: an estimate for repositories that nobody has tuned for.
+benchmarks/questions has questions about this repository, for a clone of it at DIR/organism.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ LADDER = {
     "names of chunks": ["chunk_name"],
     "definitions": ["chunk_definition", "chunk_mention"],
     "the whole file": ["file_bm25", "file_sum", "file_name"],
-    "names of files": ["stem_recall", "stem_precision", "stem_balance"],
+    "names of files": ["stem_recall", "stem_balance"],
     "folders": ["folder"],
     "vectors": ["chunk_dense"],
 }

@@ -101,7 +101,6 @@ class SignalIndex:
             "file_sum": relative(sum_of_best(bm25, self.files, count, COMPANY_POOL)),
             "file_name": relative(best_per_file(name, self.files, count)),
             "stem_recall": recall,
-            "stem_precision": precision,
             "stem_balance": np.sqrt(recall * precision),
             "folder": folder,
         }
