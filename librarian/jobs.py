@@ -64,7 +64,9 @@ class Run:
         """By the files per second since chunking began; what was reused came before that."""
         if progress.phase != "chunking" or progress.files_total is None:
             return None
-        if self.rate_since is None or not progress.files_done:
+        if not progress.files_done:
+            return None
+        if self.rate_since is None:
             self.rate_since = (now, progress.files_done)
             return None
         since, before = self.rate_since
@@ -173,7 +175,8 @@ class Jobs:
             await self._end(replace(run.job, status="failed", error=describe(error)))
             raise
         job = replace(run.job, status="succeeded", phase="done", library_id=result.library_id, result=result)
-        await self._end(replace(job, files_done=result.files_processed, chunks=result.chunks_created))
+        done = job.files_total or result.files_processed
+        await self._end(replace(job, files_done=done, files_total=done, chunks=result.chunks_created))
         return result
 
     async def _end(self, job: Job) -> None:

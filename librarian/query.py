@@ -33,7 +33,7 @@ _SEPARATOR = re.compile(r"::|\.|#|->")
 class Query:
     """text: as asked, cut to MAX_QUERY_CHARS. terms: BM25 terms and what each counts. keywords: stems of the words
     that carry meaning, in order. symbols: identifiers in it, qualified ones as tuples of their parts.
-    bare: it is nothing but one identifier.
+    bare: it is nothing but one identifier. vague: it has no word that means anything by itself.
     """
 
     text: str
@@ -41,12 +41,14 @@ class Query:
     keywords: tuple[str, ...]
     symbols: tuple[tuple[str, ...], ...]
     bare: bool
+    vague: bool = False
 
 
 def read_query(text: str) -> Query:
     text = text[:MAX_QUERY_CHARS].strip()
     spoken = words(text)[:MAX_QUERY_WORDS]
     telling = [word for word in spoken if word.lower() not in STOP_WORDS] or spoken
+    vague = not any(len(word) > 1 and word.lower() not in STOP_WORDS for word in spoken)
     terms: dict[str, float] = {}
     for word in telling:
         for term in terms_of(word):
@@ -55,7 +57,8 @@ def read_query(text: str) -> Query:
     for left, right in itertools.pairwise(flat):
         terms.setdefault(left + right, JOINED_WEIGHT)
     bare = _IDENTIFIER.fullmatch(text) is not None
-    return Query(text, terms, tuple(dict.fromkeys(stem(part) for part in flat)), _symbols(text, bare), bare)
+    keywords = tuple(dict.fromkeys(stem(part) for part in flat))
+    return Query(text, terms, keywords, _symbols(text, bare), bare, vague)
 
 
 def _symbols(text: str, bare: bool) -> tuple[tuple[str, ...], ...]:

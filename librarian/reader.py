@@ -19,6 +19,7 @@ from librarian.errors import (
     EmbedderMismatch,
     FileNotInLibrary,
     LibrarianError,
+    LibraryDamaged,
     LibraryNotFound,
     UnknownModel,
 )
@@ -142,29 +143,32 @@ class Reader:
         started = time.perf_counter()
         sources: list[Source] = []
         examined = 0
-        for opened in self._asked(library_ids):
+        asked, left_out = self._asked(library_ids)
+        for opened in asked:
             found, scored = opened.search(query, max_chunks, filters, explain)
             sources += found
             examined += scored
         if len(library_ids) != 1:
             sources.sort(key=lambda each: -each.relevance_score)  # stable: ties stay in the order of the libraries
         took_ms = (time.perf_counter() - started) * 1000
-        return Found(sources[:max_chunks], round(took_ms, 3), examined)
+        return Found(sources[:max_chunks], round(took_ms, 3), examined, left_out)
 
-    def _asked(self, library_ids: Sequence[str]) -> list[OpenedForReading]:
-        """Those that are named must be usable; of all, those that are."""
+    def _asked(self, library_ids: Sequence[str]) -> tuple[list[OpenedForReading], dict[str, str]]:
+        """Those that are named must be usable; of all, those that are, and why others are not, unless none is."""
         if library_ids:
-            return [self._shelf.searchable(each) for each in dict.fromkeys(library_ids)]
+            return [self._shelf.searchable(each) for each in dict.fromkeys(library_ids)], {}
         usable: list[OpenedForReading] = []
+        refused: dict[str, LibrarianError] = {}
         for summary in self._shelf.summaries():
             try:
                 usable.append(self._shelf.searchable(summary.library_id))
-            except (LibraryNotFound, EmbedderMismatch):
+            except LibraryNotFound:  # deleted meanwhile
                 continue
-            except LibrarianError:
-                if summary.damage is None and self._shelf.damage_of(summary.library_id) is None:
-                    raise
-        return usable
+            except (EmbedderMismatch, LibraryDamaged) as error:
+                refused[summary.library_id] = error
+        if refused and not usable:
+            raise next(iter(refused.values()))
+        return usable, {library_id: str(error) for library_id, error in refused.items()}
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

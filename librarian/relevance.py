@@ -19,6 +19,8 @@ FILE_COVER = 2.3
 DEFINED = 2.7
 NAMED = 2.1
 FILE_NAMED = 2.6
+VAGUE = -3.0
+"""Stop words and single letters are everywhere: that a chunk has them all says nothing."""
 
 COVERING_HITS = 3
 """An answer may be spread over the first few hits: the best cover of so many counts."""
@@ -28,11 +30,12 @@ ANSWERABLE = 0.2
 repository, 3 % of questions about other fields of knowledge."""
 
 
-def relevance(signals: Signals, files: Rows, ranked: Sequence[tuple[int, float]]) -> list[float]:
-    """Of each ranked chunk, falling with the rank. ranked: (chunk, score), best first, not empty. files: of chunks."""
+def relevance(signals: Signals, files: Rows, ranked: Sequence[tuple[int, float]], vague: bool = False) -> list[float]:
+    """Of each ranked chunk, falling with the rank. ranked: (chunk, score), best first, not empty. files: of chunks.
+    vague: the query has no word that means anything by itself."""
     best, top = ranked[0]
     strength = _strength(signals, best, int(files[best]), [chunk for chunk, _ in ranked[:COVERING_HITS]])
-    sure = 1 / (1 + math.exp(-strength))
+    sure = 1 / (1 + math.exp(-strength - (VAGUE if vague else 0.0)))
     return [round(sure * math.sqrt(score / top), 4) for _, score in ranked]
 
 

@@ -104,7 +104,7 @@ class Searcher:
     ) -> list[Hit]:
         if not ranked:
             return []
-        sure = relevance(signals, self.signals.files, ranked)
+        sure = relevance(signals, self.signals.files, ranked, query.vague)
         return [
             Hit(chunk, sure[place], self._explain(query, signals, factors, chunk, score) if explain else None)
             for place, (chunk, score) in enumerate(ranked)

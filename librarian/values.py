@@ -165,11 +165,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """chunks_examined: how many were scored in the last, exact stage."""
+    """chunks_examined: how many were scored in the last, exact stage. left_out: of all libraries, those that could not
+    be searched, and why."""
 
     sources: list[Source]
     took_ms: float
     chunks_examined: int
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,14 @@ async def test_another_embedder_is_an_error_until_it_is_ingested_again(tmp_path:
     async with librarian_at(tmp_path / "root", embedder=other) as librarian:
         with pytest.raises(EmbedderMismatch):
             await librarian.search((made.library_id,), "cart", 1, Filters(), False)
-        assert (await librarian.search((), "cart", 1, Filters(), False)).sources == []
+        with pytest.raises(EmbedderMismatch):
+            await librarian.search((), "cart", 1, Filters(), False)
+        second = shutil.copytree(repository, tmp_path / "second")
+        await librarian.ingest(str(second), None, None)
+        found = await librarian.search((), "cart", 1, Filters(), False)
+        assert found.sources
+        assert list(found.left_out) == [made.library_id]
+        assert "ingest its repository again" in found.left_out[made.library_id]
         assert (await librarian.ingest(str(repository), None, None)).updated
         assert await names_found(librarian, (made.library_id,), "cart")
 

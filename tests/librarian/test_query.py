@@ -45,3 +45,10 @@ def test_a_pasted_file_is_cut():
 def test_any_text_can_be_read(text):
     query = read_query(text)
     assert all(all(symbol) and symbol for symbol in query.symbols)
+
+
+@pytest.mark.parametrize(
+    ("text", "vague"), [("the of and", True), ("x", True), ("open the file", False), ("_a", False)]
+)
+def test_words_that_mean_nothing_by_themselves_make_a_query_vague(text: str, vague: bool):
+    assert read_query(text).vague is vague
