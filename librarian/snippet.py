@@ -33,13 +33,23 @@ def _best_start(lines: list[str], terms: frozenset[str]) -> int:
     if len(lines) <= SNIPPET_LINES or not terms:
         return 0
     said = _said(lines, terms)
-    starts = [0, *sorted(said)]
-    counts = [_terms_between(said, start, start + SNIPPET_LINES) for start in starts]
-    return min(starts[counts.index(max(counts))], len(lines) - SNIPPET_LINES)
+    rows = sorted(said)
+    best, best_count = 0, len(_between(said, rows, 0, SNIPPET_LINES))
+    for position, row in enumerate(rows):
+        near = rows[position : position + SNIPPET_LINES]
+        if sum([len(said[each]) for each in near]) > best_count:  # else it cannot say more
+            count = len(_between(said, near, row, row + SNIPPET_LINES))
+            if count > best_count:
+                best, best_count = row, count
+    return min(best, len(lines) - SNIPPET_LINES)
 
 
-def _terms_between(said: dict[int, set[str]], start: int, end: int) -> int:
-    return len(frozenset().union(*(said[row] for row in range(start, end) if row in said)))
+def _between(said: dict[int, set[str]], rows: Collection[int], start: int, end: int) -> set[str]:
+    found: set[str] = set()
+    for row in rows:
+        if start <= row < end:
+            found |= said[row]
+    return found
 
 
 def _said(lines: list[str], terms: frozenset[str]) -> dict[int, set[str]]:

@@ -12,6 +12,9 @@ from librarian.symbols import likeliest_file
 from librarian.values import ChunkView, FileView, LibraryView, Source, SymbolView
 
 FUNCTIONS = ("function", "method", "macro")
+SHOWN = [
+    "chunk_id", "file", "name", "qualified_name", "chunk_type", "start_line", "end_line", "start_byte", "end_byte",
+]  # fmt: skip
 CLASSES = ("class", "struct", "enum", "union", "interface", "trait", "type")
 
 
@@ -64,7 +67,7 @@ class Views:
         self, row: int, score: float, terms: Collection[str] | None = None, explain: dict[str, Any] | None = None
     ) -> Source:
         """terms: of the query, which choose the lines of the snippet; None: without one."""
-        chunk = self._row("chunks", row)
+        chunk = self._row("chunks", row, SHOWN)
         file = self._row("files", chunk["file"], ["path", "language", "blob_id"])
         return Source(
             chunk_id=chunk["chunk_id"],
@@ -77,7 +80,7 @@ class Views:
             start_line=chunk["start_line"],
             end_line=chunk["end_line"],
             relevance_score=score,
-            snippet="" if terms is None else snippet(self.text(row), terms),
+            snippet="" if terms is None else snippet(self._lines(chunk), terms),
             commit=self.manifest.commit,
             blob_id=file["blob_id"],
             explain=explain,
@@ -140,7 +143,9 @@ class Views:
 
     def text(self, row: int) -> str:
         """The lines of a chunk, whole, from its first to its last, as they are in the file."""
-        chunk = self._row("chunks", row, ["file", "start_byte", "end_byte", "start_line", "end_line"])
+        return self._lines(self._row("chunks", row, ["file", "start_byte", "end_byte", "start_line", "end_line"]))
+
+    def _lines(self, chunk: dict[str, Any]) -> str:
         content = memoryview(self._tables.files["content"][chunk["file"]].as_buffer())
         lines = whole_lines(content, chunk["start_byte"], chunk["end_byte"])
         first = next((number for number, line in enumerate(lines) if line.strip()), 0)
