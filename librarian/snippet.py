@@ -8,6 +8,8 @@ from itertools import accumulate
 
 SNIPPET_LINES = 8
 SNIPPET_CHARS = 600
+LOOKED_AT_LINES = 400
+"""Of a longer chunk only so many are looked at."""
 MIN_CHARS = 3
 """Of a term, to be looked for."""
 
@@ -20,7 +22,7 @@ def snippet(content: str, terms: Collection[str] = ()) -> str:
 
     terms: those of the query, see read_query.
     """
-    lines = content.splitlines()
+    lines = content.splitlines()[:LOOKED_AT_LINES]
     first = _best_start(lines, frozenset(terms))
     shown = lines[first : first + SNIPPET_LINES]
     if first:
