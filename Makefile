@@ -37,6 +37,7 @@ bench: install
 	$(BIN)/python benchmarks/api.py
 	$(BIN)/python benchmarks/pending.py
 	$(BIN)/python benchmarks/sessions.py
+	$(BIN)/python benchmarks/librarian.py
 
 clean:
 	rm -rf .venv tests/js/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
