@@ -240,5 +240,5 @@ def _path(library_id: str, *parts: str) -> str:
 
 
 def _quoted(part: str) -> str:
-    """Slashes, too: what a caller names must not lead out of where it stands."""
-    return quote(part, safe="")
+    """Slashes, too, and dots that would be a step up: what a caller names must not lead out of where it stands."""
+    return part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="")

@@ -159,9 +159,15 @@ async def test_chunks_and_files_have_slashes_and_colons_in_their_names(librarian
         await librarian.chunk(library_id, "src/no.py:no:00000000")
 
 
-async def test_what_is_named_does_not_lead_out_of_the_library(librarian, library_id):
-    with pytest.raises(NotFound):
-        await librarian.file(library_id, "../../../organism")
+@pytest.mark.parametrize("path", ["../../../organism", "..", "."])
+async def test_what_is_named_does_not_lead_out_of_the_library(librarian, library_id, path):
+    with pytest.raises(NotFound, match="no file"):
+        await librarian.file(library_id, path)
+
+
+async def test_a_library_named_by_dots_is_not_a_step_up(librarian, library_id):
+    with pytest.raises(NotFound, match="no library"):
+        await librarian.delete("..")
 
 
 async def test_symbols_are_found_by_a_part_of_their_name(librarian, library_id):
