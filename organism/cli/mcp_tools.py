@@ -79,6 +79,8 @@ class LibraryTools:
         end_line: Annotated[int | None, Field(ge=1, description=f"at most {MAX_LINES} lines come at once")] = None,
     ) -> str:
         """Lines of a file as it was ingested, numbered."""
+        if end_line is not None and end_line < start_line:
+            raise ToolError(f"end_line {end_line} comes before start_line {start_line}")
         with tool_errors():
             file = await self._librarian.file(await self._library(library), path)
         lines = _lines(file.content)

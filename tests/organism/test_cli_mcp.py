@@ -99,6 +99,7 @@ async def test_failures_are_errors_of_the_tool(server):
         assert "no file 'no.py'" in await agent.fails("read_file", path="no.py")
         assert "no chunk" in await agent.fails("read_chunk", chunk_id="no:no:1")
         assert "3 lines" in await agent.fails("read_file", path="src/greet.py", start_line=4)
+        assert "comes before" in await agent.fails("read_file", path="src/greet.py", start_line=3, end_line=2)
         assert "limit" in await agent.fails("search", query="x", limit=1000)
 
 
