@@ -21,10 +21,12 @@ STOP_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A source with its whole text."""
+    """A source with its whole text, and, where it has them, signature and documentation."""
 
     source: Source
     text: str
+    signature: str = ""
+    docstring: str = ""
 
 
 def keywords(question: str) -> set[str]:

@@ -71,9 +71,7 @@ class OpenedForReading:
         """The best chunks with all their text, and how many were examined."""
         outcome = self.searcher.search(question, max_chunks, Filters(), False)
         terms = read_query(question).terms
-        found = [
-            Evidence(self.views.source(hit.chunk, hit.score, terms), self.views.text(hit.chunk)) for hit in outcome.hits
-        ]
+        found = [self.views.evidence(hit.chunk, hit.score, terms) for hit in outcome.hits]
         return found, outcome.examined
 
     def symbols(self, q: str, limit: int) -> list[SymbolView]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from librarian.evidence import Evidence
 from librarian.library import OpenLibrary
 from librarian.snippet import snippet
 from librarian.symbols import likeliest_file
@@ -85,6 +86,11 @@ class Views:
             blob_id=file["blob_id"],
             explain=explain,
         )
+
+    def evidence(self, row: int, score: float, terms: Collection[str]) -> Evidence:
+        """As `source`, with all that an answer may quote."""
+        said = self._row("chunks", row, ["signature", "docstring"])
+        return Evidence(self.source(row, score, terms), self.text(row), said["signature"], said["docstring"])
 
     def chunk(self, chunk_id: str) -> ChunkView | None:
         row = self._chunk_rows.get(chunk_id)

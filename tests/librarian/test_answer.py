@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,22 @@ async def test_without_a_writer_the_best_lines_are_quoted_with_citations():
     assert (found.found, found.model, found.tokens_used, found.chunks_examined) == (True, None, 0, 7)
     assert "Merges cookies into a jar" in found.answer
     assert found.answer.endswith("[1]")
+
+
+async def test_signature_and_sentences_of_the_documentation_are_quoted():
+    doc = "Joins jars.\n\nCookies of the second jar win over\nthose of the first. See also the manual."
+    said = replace(evidence(), signature="def merge(a, b)", docstring=doc)
+    found = await answer("which cookies win?", [said], 7, None, None)
+    assert found.answer.splitlines()[1] == (
+        "- `merge` in `src/cookies.py:1-2`: `def merge(a, b)` · `Joins jars.` · "
+        "`Cookies of the second jar win over those of the first.` [1]"
+    )
+
+
+async def test_what_says_the_same_or_fits_much_worse_is_left_out():
+    sources = [evidence(), evidence(), evidence("def cookies(): eat()", score=0.2), evidence("def cookies(): bake()")]
+    found = await answer("how are cookies merged?", sources, 7, None, None)
+    assert re.findall(r"\[\d\]", found.answer) == ["[1]", "[4]"]
 
 
 @pytest.mark.parametrize("sources", [[], [evidence(score=0.05)]])
