@@ -105,7 +105,7 @@ class Reader:
         evidence, examined = await self._evidence(library_id, question, max_chunks)
         written = stream_answer(question, evidence, examined, self._writer, model)
         async with aclosing(written):
-            first = await anext(written)  # an unknown model is told before anything else
+            first = await anext(written)  # what fails at once is raised
             yield "sources", {"sources": [asdict(each.source) for each in evidence], "chunks_examined": examined}
             yield _event(first)
             try:
@@ -130,8 +130,10 @@ class Reader:
         return await self._in_thread(lambda: self._shelf.get(library_id).symbols(q, limit))
 
     def _check_model(self, model: str | None) -> None:
-        """The writer knows its models; without one there is none to ask for."""
-        if model is not None and self._writer is None:
+        """Told also where the library has no answer for a model to write."""
+        if self._writer is not None:
+            self._writer.check(model)
+        elif model is not None:
             raise UnknownModel(model, ())
 
     async def _evidence(self, library_id: str, question: str, max_chunks: int) -> tuple[list[Evidence], int]:

@@ -29,6 +29,14 @@ class Writer(Protocol):
         """Names that `stream` takes, the default first."""
         ...
 
+    def check(self, model: str | None) -> None:
+        """Whether `stream` takes this model, before anything is looked up for it.
+
+        Raises:
+            UnknownModel
+        """
+        ...
+
     def stream(self, messages: Sequence[Prompt], model: str | None) -> AsyncGenerator[str | Written]:
         """Pieces of the reply, then one Written. model None: the default. Closing it ends the request.
 

@@ -47,6 +47,13 @@ class RouterWriter:
         listed = self._router.models
         return listed if self._default is None else tuple(dict.fromkeys((self._default, *listed)))
 
+    def check(self, model: str | None) -> None:
+        """See Writer.check."""
+        try:
+            self._router.check(model or self._default)
+        except ModelNotFound as error:
+            raise UnknownModel(error.model or "", error.available) from error
+
     async def stream(self, messages: Sequence[Prompt], model: str | None) -> AsyncGenerator[str | Written]:
         """See Writer.stream."""
         chosen = model or self._default

@@ -81,6 +81,14 @@ class Router:
         """The models that backends list, each once; a backend without a list takes any name besides."""
         return tuple(dict.fromkeys(model for lane in self._lanes for model in lane.models))
 
+    def check(self, model: str | None) -> None:
+        """Whether a backend takes this model; nothing is asked of any.
+
+        Raises:
+            NoModelConfigured, ModelNotFound
+        """
+        self._lanes_with(model, backend=None)
+
     def status(self) -> list[BackendStatus]:
         """Health and counts of each backend, in the order of the configuration."""
         return [lane.status() for lane in self._lanes]

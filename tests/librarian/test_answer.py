@@ -26,6 +26,9 @@ class FakeWriter:
     def __init__(self, *events):
         self.events, self.asked = events, []
 
+    def check(self, model):
+        pass
+
     async def stream(self, messages, model):
         self.asked = list(messages)
         for event in self.events:

@@ -48,6 +48,9 @@ async def test_what_goes_wrong_is_an_error_of_the_librarian():
         with pytest.raises(AnswerFailed) as failed:
             await written(writer)
         assert "sk-abc" not in str(failed.value)
+        with pytest.raises(UnknownModel):
+            writer.check("grok-4.1")
+        writer.check(None)
         with pytest.raises(UnknownModel) as unknown:
             await written(writer, "grok-4.1")
         assert unknown.value.available == ("small", "large")
