@@ -51,7 +51,7 @@ def greet(hello: Up, name: str = "Dan") -> None:
 @pytest.fixture(scope="module", autouse=True)
 def complete(hello: Up) -> None:
     """`up` is ready before the librarian is, whose process would count as a new one."""
-    wait_for(lambda: hello.get("/api/v1/libraries").status_code == 200, SOON_S, "the librarian is up")
+    wait_for(lambda: hello.get("/api/v1/librarian/libraries").status_code == 200, SOON_S, "the librarian is up")
 
 
 @pytest.fixture(autouse=True)
