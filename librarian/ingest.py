@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from librarian.embedder.base import Embedder
@@ -25,7 +26,7 @@ LARGE_PACK_BYTES = 500_000
 LARGE_PACKS = (8, 400)
 """At least and at most: enough for even work and steady progress, few enough that a pack's own cost does not show."""
 
-AnalyzePacks = Callable[[Sequence[Pack], Work], Iterator[AnalyzedPack]]
+AnalyzePacks = Callable[[Sequence[Pack], Work], Generator[AnalyzedPack]]
 """Analyzes packs in any order; closing the iterator ends the work."""
 
 
@@ -119,17 +120,18 @@ class Ingest:
             return self._collect(analyze_large(plan_packs(entries, count), self._work))
         return self._collect(self._analyze_here(plan_packs(entries, max(1, size // PACK_BYTES))))
 
-    def _analyze_here(self, packs: Iterable[Pack]) -> Iterator[AnalyzedPack]:
+    def _analyze_here(self, packs: Iterable[Pack]) -> Generator[AnalyzedPack]:
         for pack in packs:
             yield analyze_pack(pack, self._work, self._embedder)
 
-    def _collect(self, analyzed: Iterator[AnalyzedPack]) -> list[AnalyzedPack]:
+    def _collect(self, analyzed: Generator[AnalyzedPack]) -> list[AnalyzedPack]:
         packs: list[AnalyzedPack] = []
         self._check_stop()
-        for pack in analyzed:
-            packs.append(pack)
-            self._advance("chunking", pack.files, pack.part.tables.chunks.num_rows)
-            self._check_stop()
+        with closing(analyzed):
+            for pack in analyzed:
+                packs.append(pack)
+                self._advance("chunking", pack.files, pack.part.tables.chunks.num_rows)
+                self._check_stop()
         return packs
 
     def _advance(self, phase: Phase, files: int, chunks: int) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -35,7 +36,7 @@ RESULT = pa.schema(
 )
 
 
-def analyze_on_ray(packs: Sequence[Pack], work: Work, workers: int | None = None) -> Iterator[AnalyzedPack]:
+def analyze_on_ray(packs: Sequence[Pack], work: Work, workers: int | None = None) -> Generator[AnalyzedPack]:
     """Blocks; in any order. Closing it drops what is left. Ray must be running; a worker that is killed is replaced,
     and its packs are analyzed again. Where no CPU is free for a worker, this process does it.
 
@@ -58,11 +59,13 @@ def analyze_on_ray(packs: Sequence[Pack], work: Work, workers: int | None = None
     found = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         functools.partial(_analyze_batch, work=work), batch_size=1, batch_format="pyarrow", concurrency=workers
     )
-    for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in cast("pa.Table", batch).to_pylist():
-            if row["failure"] is not None:
-                raise pickle.loads(row["failure"])
-            yield _from_row(row)
+    batches = iter(found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    with closing(cast("Generator[pa.Table]", batches)) as tables:  # else the work goes on until it is collected
+        for table in tables:
+            for row in table.to_pylist():
+                if row["failure"] is not None:
+                    raise pickle.loads(row["failure"])
+                yield _from_row(row)
 
 
 def _analyze_batch(batch: pa.Table, work: Work) -> pa.Table:

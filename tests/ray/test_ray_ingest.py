@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,7 @@ async def test_the_index_is_the_same_byte_for_byte_as_in_one_process(tmp_path: P
 async def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path: Path, repository: Path, ray_mark: str) -> None:
     killed = threading.Event()
 
-    def kill_one(packs: Sequence[Pack], work: Work) -> Iterator[AnalyzedPack]:
+    def kill_one(packs: Sequence[Pack], work: Work) -> Generator[AnalyzedPack]:
         for pack in analyze_on_ray(packs, work):
             if not killed.is_set():
                 killed.set()
@@ -82,7 +82,7 @@ async def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path: Path, rep
 async def test_a_cancel_drops_the_work_and_leaves_nothing(tmp_path: Path, repository: Path) -> None:
     begun = threading.Event()
 
-    def until_cancelled(packs: Sequence[Pack], work: Work) -> Iterator[AnalyzedPack]:
+    def until_cancelled(packs: Sequence[Pack], work: Work) -> Generator[AnalyzedPack]:
         for pack in analyze_on_ray(packs, work):
             begun.set()
             assert cancelled.wait(30)
