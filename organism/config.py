@@ -99,6 +99,57 @@ class ApiSection(Section):
     replicas: int = Field(default=1, ge=1, le=64)
     heartbeat_s: float = Field(default=10.0, gt=0)
     request_timeout_s: float = Field(default=30.0, gt=0)
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="names by which clients may call the API (`*.example.org` takes those below it); always those of "
+        "loopback; empty: any where there is authentication",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="web pages that may use the API, as https://app.example.org; none but its own without"
+    )
+
+
+class TlsSection(Section):
+    """HTTPS by Ray Serve's own proxy, slower than the HAProxy that is used without it."""
+
+    cert: str = Field(min_length=1, description="PEM file with the certificate and its chain, from the folder")
+    key: str = Field(min_length=1, description="PEM file with the private key, from the organism's folder")
+
+
+class JwtSection(Section):
+    """Bearer tokens. Give one of secret_env (HS256), jwks_file and jwks_url (RS256, EdDSA)."""
+
+    secret_env: str | None = Field(default=None, description="the environment variable with the HS256 secret")
+    jwks_file: str | None = Field(default=None, description="from the organism's folder; read again when it changes")
+    jwks_url: str | None = Field(default=None, description="https://…, read again for a key that is not known")
+    algorithms: tuple[Literal["HS256", "RS256", "EdDSA"], ...] = Field(
+        default=(), description="empty: HS256 with secret_env, else RS256 and EdDSA"
+    )
+    issuer: str | None = Field(default=None, description="tokens of others are refused")
+    audience: str | None = Field(default=None, description="tokens for others are refused")
+    leeway_s: float = Field(default=30.0, ge=0, le=600, description="how far clocks may be apart")
+    role_claim: str = Field(default="role", description="the claim with viewer, operator or admin")
+
+
+class PrincipalLimits(Section):
+    """What one principal may use, over all API replicas. They do not hold without authentication."""
+
+    requests_per_s: float = Field(default=1000.0, gt=0)
+    request_burst: int | None = Field(default=None, ge=1, description="at once, after a rest; None: two seconds' worth")
+    commands_per_s: float = Field(
+        default=10_000.0, gt=0, description="of WebSocket and Socket.IO; more wait for their turn"
+    )
+    streams: int = Field(default=1000, ge=1, description="open at once: WebSocket, Socket.IO, server-sent events")
+    runs: int | None = Field(default=None, ge=1, description="of sessions, under way at once")
+    tokens_per_day: int | None = Field(default=None, ge=1, description="of sessions and answers; a day is one of UTC")
+
+
+class AuthSection(Section):
+    """Who gets in. Authentication is on as soon as there is a key (`organism keys add`), or `jwt`, or `required`."""
+
+    required: bool = False
+    jwt: JwtSection | None = None
+    limits: PrincipalLimits = PrincipalLimits()
 
 
 class Backend(Section):
@@ -298,6 +349,8 @@ class OrganismConfig(Section):
     supervision: Supervision = Supervision()
     limits: Limits = Limits()
     api: ApiSection = ApiSection()
+    auth: AuthSection = AuthSection()
+    tls: TlsSection | None = None
 
     def listener(self, name: str) -> Listener | None:
         return next((each for each in self.listeners if each.name == name), None)

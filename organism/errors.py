@@ -3,10 +3,12 @@
 OrganismError
 ├── ConfigError            organism.yaml cannot be used; ConfigErrors: for several reasons
 ├── BundleError            the organism's folder cannot be packed or unpacked
-├── NotFound               AgentNotFound, ThreadNotFound, DeadLetterNotFound, SessionNotFound, FileNotInWorkspace
+├── NotFound               AgentNotFound, ThreadNotFound, DeadLetterNotFound, SessionNotFound, FileNotInWorkspace,
+│                          KeyNotFound
 ├── Refused                InvalidPayload, ThreadKilled, ThreadFull, Stopping, SessionBusy, ServerExclusive,
-│                          SessionAgentNotFound, PathRefused, InvalidQuery
-├── Overloaded             QueueFull, TooManySessions
+│                          SessionAgentNotFound, PathRefused, InvalidQuery, KeyExists
+├── Overloaded             QueueFull, TooManySessions, RateLimited, TooManyRuns, TokensSpent
+├── AccessRefused          Unauthenticated, Forbidden
 ├── StorageError           StorageUnavailable, StorageLocked, StorageVersionError
 ├── HandlerError           HandlerNotLoaded
 ├── OrganismUnreachable    the pump does not answer at present
@@ -323,6 +325,107 @@ class TooManySessions(Overloaded):
             f"{self.max_active} sessions are active and none is idle; try again in {self.retry_after_s:g} s, "
             "or raise sessions.max_active"
         )
+
+
+class AccessRefused(OrganismError):
+    """Who asks may not do this."""
+
+    code = "access_refused"
+
+
+class Unauthenticated(AccessRefused):
+    """Nobody known asks; `reason` tells an honest client what to do, and a dishonest one nothing."""
+
+    code = "unauthenticated"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Forbidden(AccessRefused):
+    """Who asks is known, and may not do this."""
+
+    code = "forbidden"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class KeyNotFound(NotFound):
+    """No key has this name or id, or it is revoked."""
+
+    code = "key_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"no key named {self.name!r}; `organism keys list` shows them"
+
+
+class KeyExists(Refused):
+    """A key of this name is in use."""
+
+    code = "key_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"a key named {self.name!r} is in use; choose another name, or revoke that one first"
+
+
+class RateLimited(Overloaded):
+    """A principal sends more than it may."""
+
+    code = "rate_limited"
+
+    def __init__(self, what: str, limit: float, setting: str, retry_after_s: float) -> None:
+        super().__init__(what, limit, setting, retry_after_s)
+        self.what = what
+        self.limit = limit
+        self.setting = setting
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"more than {self.limit:g} {self.what} ({self.setting}); try again in {self.retry_after_s:.3g} s"
+
+
+class TooManyRuns(Overloaded):
+    """A principal has as many runs of sessions under way as it may."""
+
+    code = "too_many_runs"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.limit} runs of yours are under way (auth.limits.runs); wait for one to end, or abort it"
+
+
+class TokensSpent(Overloaded):
+    """A principal has used its tokens of today."""
+
+    code = "tokens_spent"
+
+    def __init__(self, limit: int, retry_after_s: float) -> None:
+        super().__init__(limit, retry_after_s)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"today's {self.limit} tokens are used up (auth.limits.tokens_per_day); there are new ones at 0:00 UTC"
 
 
 class StorageError(OrganismError):

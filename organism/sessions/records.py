@@ -28,7 +28,7 @@ class SessionRecord(_Wire):
 
     agent: of sessions.agents. working_directory: as shown to clients, relative to workspace.path, `.` without
     isolation. last_seq: of its newest stored event. is_running: a run was begun and has not ended, so that whoever
-    finds it after a crash has to end it. tokens: of all runs.
+    finds it after a crash has to end it. tokens: of all runs. owner: the id of the principal that made it.
     """
 
     id: str
@@ -43,6 +43,7 @@ class SessionRecord(_Wire):
     is_running: bool = False
     input_tokens: int = 0
     output_tokens: int = 0
+    owner: str | None = None
 
 
 class SessionView(SessionRecord):
@@ -74,6 +75,8 @@ class SessionFilter(NamedTuple):
     tag: str | None = None
     q: str | None = None
     is_running: bool | None = None
+    owner: str | None = None
+    ids: tuple[str, ...] | None = None
 
 
 def new_directory(session_id: str, *, isolate: bool) -> str:
