@@ -9,23 +9,31 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from librarian.ref import LibrarianRef
+from organism.access.ref import AccessRef
 from organism.ref import OrganismRef
 from organism.sessions.ref import SessionsRef
 from serve_app import error_handlers, websocket
+from serve_app.access import Access
 from serve_app.dependencies import OpenStreams, Replica
 from serve_app.feed import Feed
+from serve_app.gate import Gate, Place
 from serve_app.hub import Hub
 from serve_app.inlet import Inlet
+from serve_app.jwt_tokens import TokenVerifier
 from serve_app.librarian_models import SCHEMAS as LIBRARIAN_SCHEMAS
 from serve_app.live import Live
 from serve_app.payload_classes import PayloadClasses
 from serve_app.request_timeout import RequestTimeout
 from serve_app.routes import (
     agents,
+    audit,
     control,
     health,
+    identity,
+    keys,
     librarian,
     librarian_search,
     messages,
@@ -43,6 +51,13 @@ from serve_app.socketio.server import SocketIO, socketio_of_app
 
 BASE_PATH = "/api/v1"
 SESSION_PATHS = ("/api", BASE_PATH)
+
+CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "DELETE"],
+    "allow_headers": ["authorization", "content-type", "last-event-id", "prefer", "x-api-key"],
+    "expose_headers": ["location", "retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
+}
+"""What pages of api.cors_origins may do. No cookies: there are none."""
 
 FIRST_SNAPSHOT_S = 10.0
 """How long a starting replica waits for the organism before it answers requests with 503 meanwhile."""
@@ -84,6 +99,10 @@ def build_app(
     connect: OrganismRef | Connect,
     open_sessions: OpenSessions | None = None,
     library_service: LibrarianRef | None = None,
+    *,
+    access_service: AccessRef | None = None,
+    verifier: TokenVerifier | None = None,
+    place: Place | None = None,
 ) -> FastAPI:
     """The application; limits and intervals come from the organism's own configuration, also after a reload.
 
@@ -91,18 +110,21 @@ def build_app(
         connect: the organism, or an async function that finds it, called when the application starts.
         open_sessions: opens the agent sessions, after `connect`; without it their routes answer 503.
         library_service: the librarian; without it its routes answer 503.
+        access_service: keys and the audit log; without it everybody may do everything.
+        verifier: of bearer tokens, where they are taken (auth.jwt).
+        place: where the API is served; without it any Host header will do.
     """
     app = FastAPI(
         title="Organism",
         description=DESCRIPTION,
         version="1",
-        lifespan=_lifespan(connect, open_sessions, library_service),
-        middleware=_middleware(),
+        lifespan=_lifespan(connect, open_sessions, library_service, access_service, verifier),
+        middleware=_middleware(place),
         redirect_slashes=False,
     )
     error_handlers.install(app)
     # They are tried in this order, by Serve as well: the busiest come first.
-    for module in (agents, control, messages, threads, organism, health):
+    for module in (agents, control, messages, threads, organism, health, identity, keys, audit):
         app.include_router(module.router, prefix=BASE_PATH)
     for module in (session_queries, sessions, session_streams, session_workspace):
         for prefix in SESSION_PATHS:
@@ -116,13 +138,20 @@ def build_app(
     return app
 
 
-def _middleware() -> list[Middleware]:
-    """Outermost first. Checks of origin, host and identity come before the timeout: they see HTTP and WebSockets."""
-    return [Middleware(RequestTimeout)]
+def _middleware(place: Place | None) -> list[Middleware]:
+    """Outermost first: what pages of other origins may do, then who asks, before anything else is looked at."""
+    gate = [Middleware(Gate, place=place), Middleware(RequestTimeout)]
+    if place is None or not place.cors_origins:
+        return gate
+    return [Middleware(CORSMiddleware, allow_origins=place.cors_origins, **CORS), *gate]
 
 
 def _lifespan(
-    connect: OrganismRef | Connect, open_sessions: OpenSessions | None, library_service: LibrarianRef | None
+    connect: OrganismRef | Connect,
+    open_sessions: OpenSessions | None,
+    library_service: LibrarianRef | None,
+    access_service: AccessRef | None,
+    verifier: TokenVerifier | None,
 ) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -133,9 +162,13 @@ def _lifespan(
             feed = await stack.enter_async_context(Feed(ref, live, hub, classes))
             inlet = await stack.enter_async_context(Inlet(ref))
             service = await stack.enter_async_context(open_sessions()) if open_sessions else None
-            app.state.replica = Replica(ref, live, hub, classes, feed, inlet, OpenStreams(), service, library_service)
+            access = await stack.enter_async_context(Access(access_service, live, verifier))
+            app.state.replica = Replica(
+                ref, live, hub, classes, feed, inlet, OpenStreams(), access, service, library_service
+            )
             app.state.socket_io = await stack.enter_async_context(SocketIO(app.state.replica))
             await feed.wait_synced(FIRST_SNAPSHOT_S)
+            await access.wait_informed(FIRST_SNAPSHOT_S)
             yield
 
     return lifespan

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from librarian.ref import LibrarianRef
 from organism.ref import OrganismRef
 from organism.sessions.ref import SessionsRef
+from serve_app.access import Access
 from serve_app.errors import LibrarianNotServed, ReplicaBusy, SessionsNotServed
 from serve_app.feed import Feed
 from serve_app.hub import Hub
@@ -42,6 +43,7 @@ class Replica:
     feed: Feed
     inlet: Inlet
     streams: OpenStreams
+    access: Access
     session_service: SessionsRef | None
     library_service: LibrarianRef | None
 

@@ -19,6 +19,7 @@ from starlette.routing import compile_path
 
 from librarian.errors import LibrarianError
 from organism.errors import (
+    AccessRefused,
     BundleError,
     ConfigError,
     HandlerNotLoaded,
@@ -36,10 +37,12 @@ from organism.errors import (
     SessionAgentNotFound,
     Stopping,
     StorageUnavailable,
+    Unauthenticated,
 )
 from organism.llm.base import BudgetExceeded, ModelNotFound
-from organism.masking import mask_text
+from organism.masking import mask, mask_text
 from serve_app.errors import (
+    AccessNotServed,
     BadRequest,
     BodyTooLarge,
     InvalidRequest,
@@ -63,6 +66,8 @@ STATUS: dict[type, int] = {
     ConfigError: 422,
     BundleError: 422,
     HandlerNotLoaded: 422,
+    Unauthenticated: 401,
+    AccessRefused: 403,
     NotFound: 404,
     Refused: 409,
     InvalidPayload: 422,
@@ -74,6 +79,7 @@ STATUS: dict[type, int] = {
     ModelError: 502,
     RunInterrupted: 503,
     RunTimeout: 504,
+    AccessNotServed: 503,
     SessionsNotServed: 503,
     LibrarianNotServed: 503,
     Stopping: 503,
@@ -97,14 +103,11 @@ def status_of(error: OrganismError) -> int:
 
 
 def describe(error: OrganismError) -> dict[str, Any]:
-    """The error as clients see it, over REST and WebSocket: {code, message, details?}.
-
-    What an endpoint of a model said may have the key in it that it was sent.
-    """
-    message = mask_text(str(error)) if isinstance(error, ModelError) else str(error)
-    shown: dict[str, Any] = {"code": error.code, "message": message}
+    """The error as clients see it, over REST and WebSocket: {code, message, details?}, without secrets: what an
+    endpoint of a model said may have the key in it that it was sent."""
+    shown: dict[str, Any] = {"code": error.code, "message": mask_text(str(error))}
     if details := _details(error):
-        shown["details"] = details
+        shown["details"] = mask(details)
     return shown
 
 
@@ -149,8 +152,13 @@ def _answer(
 async def answer_organism_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, OrganismError)
     status = status_of(error)
-    headers = {"retry-after": _retry_after(error)} if status in (429, 503) else None
-    return _answer(request, status, describe(error), error, headers)
+    return _answer(request, status, describe(error), error, _headers(error, status))
+
+
+def _headers(error: OrganismError, status: int) -> dict[str, str] | None:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return {"www-authenticate": 'Bearer realm="organism"'}
+    return {"retry-after": _retry_after(error)} if status in (429, 503) else None
 
 
 def _retry_after(error: OrganismError) -> str:

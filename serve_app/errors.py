@@ -11,6 +11,15 @@ class BadRequest(OrganismError):
     code = "bad_request"
 
 
+class AccessNotServed(OrganismError):
+    """This API was built without keys and audit log."""
+
+    code = "access_not_served"
+
+    def __str__(self) -> str:
+        return "this API has no keys and no audit log; start it with `organism up`"
+
+
 class MalformedBody(BadRequest):
     """The body or frame is no JSON object (or no XML); `reason` is the parser's."""
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from organism.config import ApiSection, Limits
+from organism.access.principal import Bounds, allows
+from organism.config import ApiSection, AuthSection, Limits
 from organism.errors import AgentNotFound, OrganismUnreachable
 from organism.masking import mask, mask_text
 from organism.ref import EventBatch, Snapshot
@@ -60,6 +61,7 @@ class Live:
         self.config: dict[str, Any] = {}
         self.limits = Limits()
         self.api = ApiSection()
+        self.auth = AuthSection()
         self.reachable = False
 
     @property
@@ -83,6 +85,7 @@ class Live:
         self.config = mask(snapshot.config)
         self.limits = Limits.model_validate(snapshot.config.get("limits") or {})
         self.api = ApiSection.model_validate(snapshot.config.get("api") or {})
+        self.auth = AuthSection.model_validate(snapshot.config.get("auth") or {})
         self.reachable = True
 
     def count(self, batch: EventBatch) -> None:
@@ -142,12 +145,14 @@ class Live:
         section = next(section for section in self.config["listeners"] if section["name"] == shown)
         return {**section, "name": name}
 
-    def agents(self, where: AgentFilter = EVERY_AGENT) -> list[orjson.Fragment]:
-        """The agents that match, in the order of the configuration; for orjson.dumps."""
+    def agents(self, where: AgentFilter = EVERY_AGENT, bounds: Bounds | None = None) -> list[orjson.Fragment]:
+        """The agents that match, in the order of the configuration; for orjson.dumps. bounds: only those in them."""
         self._require()
-        if where != EVERY_AGENT:
+        if where != EVERY_AGENT or bounds is not None:
             return [
-                orjson.Fragment(self._agent_bytes[name]) for name, view in self._agents.items() if where.passes(view)
+                orjson.Fragment(self._agent_bytes[name])
+                for name, view in self._agents.items()
+                if where.passes(view) and (bounds is None or allows(bounds.agents, name))
             ]
         if self._all_agents is None:
             self._all_agents = [orjson.Fragment(each) for each in self._agent_bytes.values()]

@@ -72,11 +72,12 @@ class MessageFilter(NamedTuple):
 
 
 class ThreadFilter(NamedTuple):
-    """Which threads to read; `agent` is a participant, `since_ms` bounds the last activity."""
+    """Which threads to read; `agent` is a participant, so is one of `agents`, `since_ms` bounds the last activity."""
 
     status: str | None = None
     agent: str | None = None
     since_ms: int | None = None
+    agents: tuple[str, ...] = ()
 
 
 class Storage(Protocol):

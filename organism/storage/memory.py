@@ -178,5 +178,6 @@ def _thread_matches(thread: Thread, where: ThreadFilter) -> bool:
     return (
         (where.status is None or thread.status == where.status)
         and (where.agent is None or where.agent in thread.participants)
+        and (not where.agents or not set(where.agents).isdisjoint(thread.participants))
         and (where.since_ms is None or thread.last_activity_ms >= where.since_ms)
     )

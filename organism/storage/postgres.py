@@ -85,7 +85,7 @@ class PostgresStorage:
         return {thread.id: thread for thread in found}
 
     async def threads(self, where: ThreadFilter, limit: int, offset: int) -> tuple[list[Thread], int]:
-        values = {name: value for name, value in where._asdict().items() if value is not None}
+        values = _filter_values(where)
         clauses = {"where": self._conditions("thread", values)}
         page = self._query("threads", clauses, **values, limit=limit, offset=offset)
         return await self._list(thread_from, page, self._query("count_threads", clauses, **values))
@@ -138,6 +138,6 @@ class PostgresStorage:
         return self._reads[name].format(**fields, **(clauses or {})), values
 
 
-def _filter_values(where: MessageFilter) -> dict[str, Any]:
+def _filter_values(where: MessageFilter | ThreadFilter) -> dict[str, Any]:
     """The conditions that count."""
     return {name: value for name, value in where._asdict().items() if value not in (None, ())}

@@ -85,7 +85,7 @@ class SqliteStorage:
         return {thread.id: thread for thread in found}
 
     async def threads(self, where: ThreadFilter, limit: int, offset: int) -> tuple[list[Thread], int]:
-        values = {name: value for name, value in where._asdict().items() if value is not None}
+        values = _filter_values(where)
         clauses = {"where": self._conditions("thread", values)}
         page = self._query("threads", clauses, **values, limit=limit, offset=offset)
         return await self._list(thread_from, page, self._query("count_threads", clauses, **values))
@@ -152,7 +152,7 @@ class SqliteStorage:
         return self._reads[name].format(**fields, **(clauses or {})), values
 
 
-def _filter_values(where: MessageFilter) -> dict[str, Any]:
+def _filter_values(where: MessageFilter | ThreadFilter) -> dict[str, Any]:
     """The conditions that count; lists as JSON."""
     values = {name: value for name, value in where._asdict().items() if value not in (None, ())}
     return {name: _json(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -7,16 +7,19 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from organism.access.principal import Role
 from organism.messages import Inject
 from serve_app.api_models import AcceptedView, AgentView, MessageView, ReloadedView, StatusView, ThreadView, failures
+from serve_app.auth import GuardedRoute, audit_target, needs, principal_of
 from serve_app.body import read_body
-from serve_app.dependencies import OrganismDep, Replica, ReplicaDep
+from serve_app.bounds import check_agent, check_letter, check_thread
+from serve_app.dependencies import Replica, ReplicaDep
 from serve_app.errors import InvalidRequest, UnsupportedMediaType
 from serve_app.injecting import NewMessage, inject_of, inject_of_xml, parse_message, parse_object
 from serve_app.queries import InjectQuery, documented, no_parameters, query_of
 from serve_app.responses import json_of
 
-router = APIRouter(tags=["control"])
+router = APIRouter(route_class=GuardedRoute, tags=["control"])
 without_parameters = [Depends(no_parameters)]
 
 INJECT_DOCUMENT: dict[str, Any] = {
@@ -43,6 +46,7 @@ INJECT_DOCUMENT: dict[str, Any] = {
     responses=failures(400, 404, 409, 413, 415, 429),
     openapi_extra=INJECT_DOCUMENT,
 )
+@needs(Role.OPERATOR, audit="inject", bound="handled")
 async def inject(request: Request, replica: ReplicaDep) -> Response:
     query = query_of(request, InjectQuery)
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
@@ -52,20 +56,33 @@ async def inject(request: Request, replica: ReplicaDep) -> Response:
         message = await _json_inject(request, replica)
     else:
         raise UnsupportedMediaType(media_type)
+    audit_target(request.scope, message.to)
     accepted = await replica.inlet.submit(message)
     return json_of(accepted._asdict())
 
 
 async def _json_inject(request: Request, replica: Replica) -> Inject:
     body = await read_body(request, replica.live.limits.max_body_bytes)
-    return inject_of(parse_message(parse_object(body)), replica.classes, replica.live)
+    message = parse_message(parse_object(body))
+    await _check_bounds(request, replica, message.to, message.thread_id)
+    return inject_of(message, replica.classes, replica.live)
 
 
 async def _xml_inject(request: Request, query: InjectQuery, replica: Replica) -> Inject:
     if not query.to:
         raise InvalidRequest((("to", "is needed as a query parameter when the body is XML"),))
+    await _check_bounds(request, replica, query.to, query.thread_id)
     body = await read_body(request, replica.live.limits.max_body_bytes)
     return inject_of_xml(body, query.to, query.thread_id, replica.classes, replica.live)
+
+
+async def _check_bounds(request: Request, replica: Replica, to: str, thread_id: str | None) -> None:
+    """Before the payload is looked at, whose errors tell of the agent. Raises: AgentNotFound, ThreadNotFound."""
+    principal = principal_of(request.scope)
+    if principal.bounds is not None:
+        check_agent(principal, to)
+        if thread_id is not None:
+            await check_thread(replica, principal, thread_id)
 
 
 @router.post(
@@ -76,8 +93,10 @@ async def _xml_inject(request: Request, query: InjectQuery, replica: Replica) ->
     responses=failures(404),
     dependencies=without_parameters,
 )
-async def kill_thread(thread_id: str, organism: OrganismDep) -> Response:
-    thread = await organism.kill_thread(thread_id)
+@needs(Role.OPERATOR, audit="kill", bound="handled")
+async def kill_thread(thread_id: str, request: Request, replica: ReplicaDep) -> Response:
+    await check_thread(replica, principal_of(request.scope), thread_id)
+    thread = await replica.organism.kill_thread(thread_id)
     return json_of(thread.to_api())
 
 
@@ -89,6 +108,7 @@ async def kill_thread(thread_id: str, organism: OrganismDep) -> Response:
     responses=failures(404),
     dependencies=without_parameters,
 )
+@needs(Role.OPERATOR, audit="pause", bound="agent")
 async def pause_agent(name: str, replica: ReplicaDep) -> Response:
     return json_of(await replica.pause(name))
 
@@ -100,6 +120,7 @@ async def pause_agent(name: str, replica: ReplicaDep) -> Response:
     responses=failures(404),
     dependencies=without_parameters,
 )
+@needs(Role.OPERATOR, audit="resume", bound="agent")
 async def resume_agent(name: str, replica: ReplicaDep) -> Response:
     return json_of(await replica.resume(name))
 
@@ -112,8 +133,10 @@ async def resume_agent(name: str, replica: ReplicaDep) -> Response:
     responses=failures(404, 409),
     dependencies=without_parameters,
 )
-async def requeue(message_id: str, organism: OrganismDep) -> Response:
-    message = await organism.requeue(message_id)
+@needs(Role.OPERATOR, audit="requeue", bound="handled")
+async def requeue(message_id: str, request: Request, replica: ReplicaDep) -> Response:
+    await check_letter(replica, principal_of(request.scope), message_id)
+    message = await replica.organism.requeue(message_id)
     return json_of(message.to_api())
 
 
@@ -125,6 +148,7 @@ async def requeue(message_id: str, organism: OrganismDep) -> Response:
     responses=failures(409),
     dependencies=without_parameters,
 )
+@needs(Role.ADMIN, audit="reload")
 async def reload(replica: ReplicaDep) -> Response:
     reloaded = await replica.organism.reload()
     await replica.feed.refresh()  # a GET that follows shows the new agents
@@ -139,6 +163,7 @@ async def reload(replica: ReplicaDep) -> Response:
     responses=failures(),
     dependencies=without_parameters,
 )
+@needs(Role.ADMIN, audit="stop")
 async def stop(replica: ReplicaDep) -> Response:
     await replica.stop()
     return json_of({"status": "stopping"})

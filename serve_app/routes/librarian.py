@@ -6,6 +6,8 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from librarian.values import IngestResult, Job, LibrarySummary, LibraryView
+from organism.access.principal import Role
+from serve_app.auth import GuardedRoute, audit_target, needs, principal_of
 from serve_app.dependencies import LibrarianDep, ReplicaDep
 from serve_app.librarian_models import Deleted, JobPage, LibraryPage, answers, librarian_failures
 from serve_app.librarian_requests import IngestQuery, JobsQuery, LibrariesQuery, NewLibrary
@@ -15,7 +17,7 @@ from serve_app.responses import json_of, page_of
 from serve_app.session_models import body_of
 from serve_app.session_requests import request_of
 
-router = APIRouter(prefix="/librarian", tags=["librarian"])
+router = APIRouter(route_class=GuardedRoute, prefix="/librarian", tags=["librarian"])
 without_parameters = [Depends(no_parameters)]
 
 LIBRARY_PATH = "/api/v1/librarian/libraries"
@@ -38,9 +40,12 @@ LOCATION = {"Location": {"description": "of the job", "schema": {"type": "string
     responses={**answers(LibraryPage), **librarian_failures()},
     openapi_extra={"parameters": documented(LibrariesQuery)},
 )
+@needs(Role.VIEWER, bound="handled")
 async def list_libraries(request: Request, librarian: LibrarianDep) -> Response:
     query = query_of(request, LibrariesQuery)
-    found = [each for each in await librarian.libraries() if _has(each, query.q)]
+    principal = principal_of(request.scope)
+    seen = (each for each in await librarian.libraries() if principal.may_reach_library(each.library_id))
+    found = [each for each in seen if _has(each, query.q)]
     page = found[query.offset : query.offset + query.limit]
     return page_of("libraries", page, len(found), query.limit, query.offset)
 
@@ -63,9 +68,11 @@ def _has(library: LibrarySummary, q: str | None) -> bool:
     },
     openapi_extra={**body_of(NewLibrary), "parameters": [*documented(IngestQuery), PREFER_DOCUMENT]},
 )
+@needs(Role.ADMIN, audit="library.ingest")
 async def ingest(request: Request, replica: ReplicaDep, librarian: LibrarianDep) -> Response:
     query = query_of(request, IngestQuery)
     new = await request_of(NewLibrary, request, replica)
+    audit_target(request.scope, new.git_url)
     if query.is_asynchronous(request):
         job = await librarian.start_ingest(new.git_url, new.branch, new.library_name)
         answer = json_of(job)
@@ -83,6 +90,7 @@ async def ingest(request: Request, replica: ReplicaDep, librarian: LibrarianDep)
     responses={**answers(LibraryView), **librarian_failures(404, 500)},
     dependencies=without_parameters,
 )
+@needs(Role.VIEWER, bound="library")
 async def get_library(library_id: str, librarian: LibrarianDep) -> Response:
     return json_of(await librarian.library(library_id))
 
@@ -94,6 +102,7 @@ async def get_library(library_id: str, librarian: LibrarianDep) -> Response:
     responses={**answers(Deleted), **librarian_failures(404)},
     dependencies=without_parameters,
 )
+@needs(Role.ADMIN, audit="library.delete", bound="library")
 async def delete_library(library_id: str, librarian: LibrarianDep) -> Response:
     await librarian.delete(library_id)
     return json_of({"library_id": library_id, "deleted": True})
@@ -105,6 +114,7 @@ async def delete_library(library_id: str, librarian: LibrarianDep) -> Response:
     responses={**answers(JobPage), **librarian_failures()},
     openapi_extra={"parameters": documented(JobsQuery)},
 )
+@needs(Role.VIEWER)
 async def list_jobs(request: Request, librarian: LibrarianDep) -> Response:
     query = query_of(request, JobsQuery)
     found = await librarian.jobs()
@@ -118,6 +128,7 @@ async def list_jobs(request: Request, librarian: LibrarianDep) -> Response:
     responses={**answers(Job), **librarian_failures(404)},
     dependencies=without_parameters,
 )
+@needs(Role.VIEWER)
 async def get_job(job_id: str, librarian: LibrarianDep) -> Response:
     return json_of(await librarian.job(job_id))
 
@@ -129,5 +140,6 @@ async def get_job(job_id: str, librarian: LibrarianDep) -> Response:
     responses={**answers(Job), **librarian_failures(404)},
     dependencies=without_parameters,
 )
+@needs(Role.ADMIN, audit="job.cancel")
 async def cancel_job(job_id: str, librarian: LibrarianDep) -> Response:
     return json_of(await librarian.cancel(job_id))

@@ -275,6 +275,8 @@ async def test_threads_come_newest_first_by_pages(storage: Storage) -> None:
         (ThreadFilter(status="killed"), []),
         (ThreadFilter(agent="greeter"), ["b", "a"]),
         (ThreadFilter(agent="greet"), []),
+        (ThreadFilter(agents=("greet", "greeter")), ["b", "a"]),
+        (ThreadFilter(agents=("nobody",)), []),
         (ThreadFilter(since_ms=NOW_MS + 10), ["c", "b"]),
         (ThreadFilter(status="active", agent="greeter", since_ms=NOW_MS), ["a"]),
     ],

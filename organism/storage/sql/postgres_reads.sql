@@ -72,6 +72,9 @@ t.status = :status
 -- name: thread_where_agent
 t.participants::jsonb ? :agent
 
+-- name: thread_where_agents
+t.participants::jsonb ?| :agents
+
 -- name: thread_where_since_ms
 t.last_activity_ms >= :since_ms
 

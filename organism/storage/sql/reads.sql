@@ -79,6 +79,9 @@ t.status = :status
 -- name: thread_where_agent
 EXISTS (SELECT 1 FROM json_each(t.participants) WHERE value = :agent)
 
+-- name: thread_where_agents
+EXISTS (SELECT 1 FROM json_each(t.participants) WHERE value IN (SELECT value FROM json_each(:agents)))
+
 -- name: thread_where_since_ms
 t.last_activity_ms >= :since_ms
 
