@@ -70,7 +70,10 @@ class SessionChanges(NamedTuple):
 
 
 class SessionFilter(NamedTuple):
-    """All conditions hold together; None does not count. `q` is found in name, id and tags, case-insensitive."""
+    """All conditions hold together; None does not count. `q` is found in name, id and tags, case-insensitive.
+
+    ids: only these sessions; of none where it is empty.
+    """
 
     tag: str | None = None
     q: str | None = None

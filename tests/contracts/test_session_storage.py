@@ -138,6 +138,37 @@ async def test_sessions_are_found_by_tag_name_and_state(session_storage: Session
     assert {where: await ids(session_storage, where) for where in found} == found
 
 
+async def test_sessions_are_found_by_owner_and_id(session_storage: SessionStorage) -> None:
+    owners = {"one": "key:ann", "two": "key:bob", "three": "key:ann", "four": None, "five": "user:a\0n"}
+    records = [record_of(id_, owner=owner, updated_at=NOW_MS - at) for at, (id_, owner) in enumerate(owners.items())]
+    await session_storage.commit(SessionCommit(records))
+    strange = ("../one", "", "\0", "\udcff", "' OR 1=1 --")
+    found = {
+        SessionFilter(owner="key:ann"): ["one", "three"],
+        SessionFilter(owner="key:Ann"): [],
+        SessionFilter(owner="key:a"): [],
+        SessionFilter(owner=""): [],
+        SessionFilter(owner="user:an"): [],
+        SessionFilter(owner="user:a\0n"): ["five"],
+        SessionFilter(ids=()): [],
+        SessionFilter(ids=("four", "missing", "one", "one", *strange)): ["one", "four"],
+        SessionFilter(owner="key:ann", ids=("three", "two")): ["three"],
+        SessionFilter(owner="key:ann", ids=("two",)): [],
+        SessionFilter(owner="key:ann", q="t"): ["three"],
+    }
+    assert {where: await ids(session_storage, where) for where in found} == found
+    assert (await session_storage.records(["one"]))["one"].owner == "key:ann"
+    page, total = await session_storage.sessions(SessionFilter(owner="key:ann"), limit=1, offset=1)
+    assert ([record.id for record in page], total) == (["three"], 2)
+
+
+async def test_a_session_changes_hands_with_its_record(session_storage: SessionStorage) -> None:
+    await session_storage.commit(SessionCommit([record_of(owner="key:ann")]))
+    await session_storage.commit(SessionCommit([record_of(owner="key:bob")]))
+    assert await ids(session_storage, SessionFilter(owner="key:ann")) == []
+    assert await ids(session_storage, SessionFilter(owner="key:bob")) == ["session"]
+
+
 # Events
 
 

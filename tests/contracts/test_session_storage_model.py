@@ -36,7 +36,7 @@ records = st.builds(
     id=IDS, created_at=st.just(1), updated_at=st.integers(0, 4), agent=WORDS, working_directory=TEXTS,
     name=st.none() | TEXTS | WORDS, tags=st.none() | st.lists(TEXTS | WORDS, max_size=2).map(tuple),
     model=st.none() | TEXTS.map(lambda text: ModelChoice(id=text)), last_seq=st.integers(0, 2**50),
-    is_running=st.booleans(),
+    is_running=st.booleans(), owner=st.none() | TEXTS | WORDS,
 )  # fmt: skip
 events = st.tuples(IDS, st.sampled_from(["system", "user_message"]), TEXTS, st.booleans())
 recipes = st.fixed_dictionaries({
@@ -73,6 +73,9 @@ FILTERS = [
     SessionFilter(q="i"),
     SessionFilter(tag="%", q="%"),
     SessionFilter(is_running=True),
+    SessionFilter(owner="red"),
+    SessionFilter(owner="red", ids=("b", "a", "unknown")),
+    SessionFilter(ids=("b",)),
 ]
 
 

@@ -13,6 +13,24 @@ from tests.contracts.session_samples import session_of
 from tests.postgres_server import PASSWORD, started_server
 
 
+async def test_a_database_from_before_sessions_had_owners_is_brought_up_to_date() -> None:
+    with started_server() as server:
+        url = server.new_database()
+        storage = PostgresSessionStorage(url)
+        await storage.open()
+        await storage.commit(session_of("a", 3))
+        await storage.close()
+        server.execute("ALTER TABLE organism.sessions DROP COLUMN owner", url)  # and its index with it
+        server.execute("UPDATE organism.stores SET version = 1 WHERE name = 'sessions'", url)
+        await storage.open()
+        assert list(await storage.records(["a"])) == ["a"]
+        assert await storage.sessions(SessionFilter(owner="key:ann"), 10, 0) == ([], 0)
+        await storage.commit(session_of("b", 1, owner="key:ann"))
+        found, _ = await storage.sessions(SessionFilter(owner="key:ann"), 10, 0)
+        assert [record.id for record in found] == ["b"]
+        await storage.close()
+
+
 async def test_sessions_outlive_a_server_that_is_killed_and_started_again() -> None:
     with started_server() as server:
         storage = PostgresSessionStorage(server.new_database())

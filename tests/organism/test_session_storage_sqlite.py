@@ -20,9 +20,10 @@ from organism.errors import StorageError, StorageUnavailable, StorageVersionErro
 from organism.sessions.events import Frame
 from organism.sessions.records import SessionFilter
 from organism.storage.sessions.base import SessionCommit
-from organism.storage.sessions.sqlite import SqliteSessionStorage
+from organism.storage.sessions.sqlite import PACKAGE, SqliteSessionStorage
+from organism.storage.sql_files import load_migrations
 from organism.storage.sqlite_client import ProcessEnded, SqliteClient
-from organism.storage.sqlite_server import WRITE
+from organism.storage.sqlite_server import WRITE, migrate
 from tests.contracts.session_samples import frame_of, frames_of, record_of, session_of
 
 COMMIT_WITHOUT_END = """
@@ -148,6 +149,24 @@ async def test_an_io_error_is_reported_and_recovered_from(storage: SqliteSession
     resource.prlimit(storage.pid, resource.RLIMIT_FSIZE, before)
     await storage.commit(SessionCommit(events=frames_of("session", 2, 9)))
     assert await seqs(storage) == list(range(1, 10))
+
+
+async def test_a_file_from_before_sessions_had_owners_is_brought_up_to_date(path: Path) -> None:
+    path.parent.mkdir()
+    tool = sqlite3.connect(path)
+    migrate(tool, load_migrations(PACKAGE)[:1])
+    old = record_of(last_seq=2).model_dump_json(exclude={"owner"})
+    tool.execute("INSERT INTO sessions VALUES ('session', 1, 0, 'session', ?)", [old])
+    tool.commit()
+    tool.close()
+    storage = SqliteSessionStorage(path)
+    await storage.open()
+    assert await storage.records(["session"]) == {"session": record_of(last_seq=2)}
+    assert (await storage.sessions(SessionFilter(owner="key:ann"), 10, 0)) == ([], 0)
+    owned = record_of(last_seq=2, owner="key:ann")
+    await storage.commit(SessionCommit([owned]))
+    assert (await storage.sessions(SessionFilter(owner="key:ann"), 10, 0)) == ([owned], 1)
+    await storage.close()
 
 
 async def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:

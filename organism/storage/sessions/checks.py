@@ -53,6 +53,8 @@ def matches(record: SessionRecord, where: SessionFilter) -> bool:
     return (
         (where.tag is None or where.tag in (record.tags or ()))
         and (where.is_running is None or where.is_running == record.is_running)
+        and (where.owner is None or where.owner == record.owner)
+        and (where.ids is None or record.id in where.ids)
         and (where.q is None or folded(where.q) in search_text(record))
     )
 

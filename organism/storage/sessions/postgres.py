@@ -48,14 +48,18 @@ class PostgresSessionStorage:
         await self._store.write(self._statements(commit))
 
     async def records(self, session_ids: list[str]) -> dict[str, SessionRecord]:
-        known = [session_id for session_id in session_ids if is_session_id(session_id)]
-        [rows] = await self._store.read((self._reads["records"], {"session_ids": known}))
+        known = {"session_ids": _known_ids(session_ids)}
+        [rows] = await self._store.read((self._reads["records"], known))
         return {record.id: record for record in self._records_of(rows)}
 
     async def sessions(self, where: SessionFilter, limit: int, offset: int) -> tuple[list[SessionRecord], int]:
         values = {name: value for name, value in where._asdict().items() if value is not None}
         if where.q is not None:
             values["q"] = folded(where.q)
+        if where.owner is not None:
+            values["owner"] = _owner_bytes(where.owner)
+        if where.ids is not None:
+            values["ids"] = _known_ids(where.ids)
         conditions = " AND ".join(self._reads[f"where_{name}"] for name in values) or "true"
         page = self._reads["sessions"].format(where=conditions), {**values, "limit": limit, "offset": offset}
         count = self._reads["count_sessions"].format(where=conditions), values
@@ -109,7 +113,15 @@ class PostgresSessionStorage:
         return [(self._writes[name], tuple(map(list, zip(*rows, strict=True)))) for name, rows in tables if rows]
 
 
+def _known_ids(session_ids: Iterable[str]) -> list[str]:
+    return [session_id for session_id in session_ids if is_session_id(session_id)]
+
+
+def _owner_bytes(owner: str | None) -> bytes | None:
+    return None if owner is None else owner.encode(errors="surrogatepass")
+
+
 def _record_row(record: SessionRecord) -> tuple[Any, ...]:
     tags = orjson.dumps([tag.replace("\0", "") for tag in record.tags or ()]).decode()
     body = record.model_dump_json().encode()
-    return record.id, record.updated_at, record.is_running, search_text(record), tags, body
+    return record.id, record.updated_at, record.is_running, search_text(record), tags, body, _owner_bytes(record.owner)

@@ -68,14 +68,16 @@ class SqliteSessionStorage:
         return await self._file.write(None, tables)
 
     async def records(self, session_ids: list[str]) -> dict[str, SessionRecord]:
-        known = orjson.dumps([id_ for id_ in session_ids if is_session_id(id_)]).decode()
-        (answer,) = await self._file.ask(READ, [(self._reads["records"], {"session_ids": known})])
+        known = {"session_ids": _known_ids(session_ids)}
+        (answer,) = await self._file.ask(READ, [(self._reads["records"], known)])
         return {record.id: record for record in self._records_of(answer)}
 
     async def sessions(self, where: SessionFilter, limit: int, offset: int) -> tuple[list[SessionRecord], int]:
         values = {name: value for name, value in where._asdict().items() if value is not None}
         if where.q is not None:
             values["q"] = folded(where.q)
+        if where.ids is not None:
+            values["ids"] = _known_ids(where.ids)
         conditions = " AND ".join(self._reads[f"where_{name}"] for name in values) or "true"
         page = self._reads["sessions"].format(where=conditions), {**values, "limit": limit, "offset": offset}
         count = self._reads["count_sessions"].format(where=conditions), values
@@ -131,8 +133,13 @@ def _tables_of(commit: SessionCommit) -> list[Table]:
     return [(table, len(rows[0]), list(chain.from_iterable(rows))) for table, rows in tables if rows]
 
 
-def _record_row(record: SessionRecord) -> tuple[str | int, ...]:
-    return record.id, record.updated_at, int(record.is_running), search_text(record), record.model_dump_json()
+def _known_ids(session_ids: Iterable[str]) -> str:
+    return orjson.dumps([session_id for session_id in session_ids if is_session_id(session_id)]).decode()
+
+
+def _record_row(record: SessionRecord) -> tuple[str | int | None, ...]:
+    is_running, body = int(record.is_running), record.model_dump_json()
+    return record.id, record.updated_at, is_running, search_text(record), body, record.owner
 
 
 def _event_row(frame: Frame) -> tuple[Any, ...]:

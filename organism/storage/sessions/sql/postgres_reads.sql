@@ -18,6 +18,12 @@ strpos(s.search, :q) > 0
 -- name: where_is_running
 s.is_running = :is_running
 
+-- name: where_owner
+s.owner = :owner
+
+-- name: where_ids
+s.id = ANY (:ids)
+
 -- name: events
 SELECT seq, type, body, checksum FROM organism.session_events
 WHERE session_id = :session_id AND seq > :after_seq ORDER BY seq LIMIT :limit

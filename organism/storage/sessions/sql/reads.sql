@@ -21,6 +21,12 @@ instr(s.search, :q) > 0
 -- name: where_is_running
 s.is_running = :is_running
 
+-- name: where_owner
+s.owner = :owner
+
+-- name: where_ids
+s.id IN (SELECT value FROM json_each(:ids))
+
 -- name: events
 SELECT CASE WHEN json_valid(body) THEN json_array(seq, type, body) ELSE json_array(seq) END AS entry
 FROM events WHERE session_id = :session_id AND seq > :after_seq ORDER BY seq LIMIT :limit

@@ -2,11 +2,11 @@
 -- fill the statement up to a size that is prepared already (see sqlite_server.py).
 
 -- name: sessions
-INSERT INTO sessions (id, updated_at, is_running, search, record)
-SELECT column1, column2, column3, column4, column5 FROM (VALUES {rows}) WHERE column1 <> 0
+INSERT INTO sessions (id, updated_at, is_running, search, record, owner)
+SELECT column1, column2, column3, column4, column5, column6 FROM (VALUES {rows}) WHERE column1 <> 0
 ON CONFLICT (id) DO UPDATE SET
     updated_at = excluded.updated_at, is_running = excluded.is_running, search = excluded.search,
-    record = excluded.record
+    record = excluded.record, owner = excluded.owner
 
 -- name: events
 INSERT INTO events (session_id, seq, type, body)
