@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from organism.access.desk import AccessDesk
 from organism.active import Active, read_active, stored_active
 from organism.agent import Agent
 from organism.config import OrganismConfig
@@ -28,8 +29,9 @@ from organism.router import Router
 from organism.sessions.directory import Directory
 from organism.sessions.wire import SessionCellHost, SessionLink
 from organism.states import AgentStates
+from organism.storage.access.base import AccessStorage
 from organism.storage.base import MessageFilter, Storage, ThreadFilter, Totals
-from organism.storage.opening import open_session_storage, open_storage
+from organism.storage.opening import open_access_storage, open_session_storage, open_storage
 from organism.storage.sessions.base import SessionStorage
 from organism.tasks import Tasks
 from organism.threads import Thread
@@ -72,14 +74,23 @@ class Desk:
 
 
 class Runtime:
-    """The organism of one organism.yaml. Implements OrganismRef; `desk` is for its cells, `sessions` a DirectoryRef."""
+    """The organism of one organism.yaml. Implements OrganismRef; `desk` is for its cells, `sessions` a DirectoryRef,
+    `access` an AccessRef."""
 
     def __init__(
-        self, pump: Pump, desk: Desk, storage: Storage, roster: Roster, sessions: Directory, tasks: Tasks
+        self,
+        pump: Pump,
+        desk: Desk,
+        storage: Storage,
+        roster: Roster,
+        sessions: Directory,
+        access: AccessDesk,
+        tasks: Tasks,
     ) -> None:
         self.pump = pump
         self.desk = desk
         self.sessions = sessions
+        self.access = access
         self._storage = storage
         self._roster = roster
         self._tasks = tasks
@@ -95,6 +106,7 @@ class Runtime:
         """Starts to work; see Roster.open."""
         self._tasks.spawn(self.pump.run(), "pump")
         self._tasks.spawn(self.pump.states.run(), "agent states")
+        await self.access.open()
         await self.sessions.open(self._roster.active, resume=plans is not None)
         await self._roster.open(totals, plans=plans)
 
@@ -104,6 +116,7 @@ class Runtime:
         await self._tasks.close()
         self.pump.end()
         await self._roster.close()
+        await self.access.close()
         await self._storage.close()
 
     # OrganismRef: what everyone else asks
@@ -284,6 +297,7 @@ async def start_runtime(
     session_host: Callable[[SessionLink], SessionCellHost] | None = None,
     storage: Storage | None = None,
     session_storage: SessionStorage | None = None,
+    access_storage: AccessStorage | None = None,
     resume: bool = False,
     on_failure: Callable[[BaseException], None] | None = None,
 ) -> Runtime:
@@ -292,7 +306,7 @@ async def start_runtime(
     Args:
         host: makes what runs the cells, given their link to the pump; session_host: the same for session cells, None
             for cells in this process.
-        storage, session_storage: to use instead of those that the configuration names; not open yet.
+        storage, session_storage, access_storage: to use instead of those that the configuration names; not open yet.
         resume: go on with what was active in `storage` and find its cells: for a pump that was restarted.
         on_failure: told of an error that ended a task of the pump, after which it is of no use any more.
 
@@ -311,10 +325,12 @@ async def start_runtime(
         if session_storage is None:
             environ = environment(path.parent, os.environ)
             session_storage = open_session_storage(active.config.storage, path.parent, environ)
+        if access_storage is None:
+            environ = environment(path.parent, os.environ)
+            access_storage = open_access_storage(active.config.storage, path.parent, environ)
         tasks = Tasks(on_failure or _log_failure)
-        runtime = _wire(
-            path, active, storage, totals, host, session_storage, session_host or _local_session_cells, tasks
-        )
+        session_host = session_host or _local_session_cells
+        runtime = _wire(path, active, storage, totals, host, session_storage, session_host, access_storage, tasks)
     except BaseException:
         await storage.close()
         raise
@@ -334,6 +350,7 @@ def _wire(
     host: Callable[[PumpLink], CellHost],
     session_storage: SessionStorage,
     session_host: Callable[[SessionLink], SessionCellHost],
+    access_storage: AccessStorage,
     tasks: Tasks,
 ) -> Runtime:
     config = active.config
@@ -343,8 +360,9 @@ def _wire(
     pump = Pump(storage, ledger, publisher, states)
     desk = Desk(pump, storage)
     roster = Roster(path, active, pump, host(desk), tasks)
-    sessions = Directory(path.parent, pump, session_storage, session_host, tasks)
-    return Runtime(pump, desk, storage, roster, sessions, tasks)
+    access = AccessDesk(access_storage, lambda: roster.active.config.auth.limits)
+    sessions = Directory(path.parent, pump, session_storage, session_host, tasks, spending=access)
+    return Runtime(pump, desk, storage, roster, sessions, access, tasks)
 
 
 @contextlib.asynccontextmanager

@@ -29,7 +29,7 @@ from organism.ray_actors.restarts import was_started_again
 from organism.ray_actors.session_cells import RaySessionCells
 from organism.runtime import Runtime, start_runtime
 from organism.sessions.encoding import decode_appends, encode_frames, encode_loaded, encode_refusals
-from organism.storage.opening import open_session_storage, open_storage
+from organism.storage.opening import open_access_storage, open_session_storage, open_storage
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,13 @@ class PumpActor:
         frames = await self.ask_sessions("events", session_id, after_seq, limit)
         return frames if isinstance(frames, OrganismError) else encode_frames(frames)
 
+    async def ask_access(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of AccessRef; errors as in `ask`."""
+        try:
+            return await getattr((await self._runtime()).access, method)(*arguments)
+        except OrganismError as error:
+            return error
+
     async def ask_desk(self, method: str, *arguments: Any) -> Any:
         """Calls a method of SessionLink; errors as in `ask`."""
         try:
@@ -154,6 +161,7 @@ class PumpActor:
             session_host=lambda _: RaySessionCells(self._namespace),
             storage=open_storage(self._storage, folder, environ),
             session_storage=open_session_storage(self._storage, folder, environ),
+            access_storage=open_access_storage(self._storage, folder, environ),
             resume=self._is_second,
             on_failure=_end_process,
         )

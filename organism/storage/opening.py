@@ -7,6 +7,9 @@ from pathlib import Path
 
 from organism.config import StorageSection
 from organism.errors import ConfigError
+from organism.storage.access.base import AccessStorage
+from organism.storage.access.memory import MemoryAccessStorage
+from organism.storage.access.sqlite import SqliteAccessStorage
 from organism.storage.base import Storage
 from organism.storage.memory import MemoryStorage
 from organism.storage.sessions.base import SessionStorage
@@ -17,7 +20,8 @@ from organism.storage.sqlite import SqliteStorage
 
 SESSIONS_FILE = "sessions.db"
 SESSIONS_FOLDER = "sessions"
-"""Both lie beside the file of the log."""
+ACCESS_FILE = "access.db"
+"""All lie beside the file of the log."""
 
 
 def open_storage(section: StorageSection, folder: Path, environ: Mapping[str, str] | None = None) -> Storage:
@@ -60,6 +64,26 @@ def open_session_storage(
             return SqliteSessionStorage(_beside_log(section, folder, SESSIONS_FILE))
 
 
+def open_access_storage(
+    section: StorageSection, folder: Path, environ: Mapping[str, str] | None = None
+) -> AccessStorage:
+    """Where keys and the audit log are kept; see `open_storage`.
+
+    Raises:
+        ConfigError: the variable is not set, or the log is where they would be.
+    """
+    match section.provider:
+        case "memory":
+            return MemoryAccessStorage()
+        case "postgres":
+            url = _url(section, folder, environ or {})
+            from organism.storage.access.postgres import PostgresAccessStorage
+
+            return PostgresAccessStorage(url)
+        case "sqlite" | "file":
+            return SqliteAccessStorage(_beside_log(section, folder, ACCESS_FILE))
+
+
 def log_file(section: StorageSection, folder: Path) -> Path:
     """The file of the log, for the providers that have one."""
     return folder / section.path
@@ -68,7 +92,8 @@ def log_file(section: StorageSection, folder: Path) -> Path:
 def _beside_log(section: StorageSection, folder: Path, name: str) -> Path:
     log = log_file(section, folder)
     if log.name == name:
-        problem = f"is {section.path!r}, where the sessions are kept"
+        kept = "keys and audit log are" if name == ACCESS_FILE else "the sessions are"
+        problem = f"is {section.path!r}, where {kept} kept"
         raise ConfigError(_config(folder), None, "storage.path", problem, "Give the log another name there")
     return log.with_name(name)
 
