@@ -25,8 +25,8 @@ class RayDirectory:
         self._namespace = namespace
         self._pump: Any = None
 
-    async def create(self, new: NewSession) -> SessionView:
-        return await self._ask("create", new)
+    async def create(self, new: NewSession, owner: str | None = None) -> SessionView:
+        return await self._ask("create", new, owner)
 
     async def place(self, session_id: str) -> Placement:
         return await self._ask("place", session_id)

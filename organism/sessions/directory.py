@@ -21,6 +21,7 @@ from organism.sessions.outreach import Outreach
 from organism.sessions.placing import Placing
 from organism.sessions.plan import ALONE, SHARED
 from organism.sessions.pools import id_of
+from organism.sessions.quotas import Quotas, Spending
 from organism.sessions.records import NewSession, SessionFilter, SessionRecord, SessionView, new_directory
 from organism.sessions.recovery import Recovery
 from organism.sessions.seats import Seats
@@ -49,7 +50,8 @@ DRAIN_POLL_S = 0.05
 class Directory:
     """Implements DirectoryRef; `desk` is for its cells.
 
-    folder: the organism's. session_host: makes what runs the cells, given their link to the pump.
+    folder: the organism's. session_host: makes what runs the cells, given their link to the pump. spending: counts the
+    tokens of owners; without it nobody does.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Directory:
         storage: SessionStorage,
         session_host: Callable[[SessionLink], SessionCellHost],
         tasks: Tasks,
+        *,
+        spending: Spending | None = None,
     ) -> None:
         self._folder = folder
         self._storage = storage
@@ -67,7 +71,10 @@ class Directory:
         self._recovery = Recovery(self._log, tasks)
         self._seats = Seats()
         self._placing = Placing(self._seats, self._log, self._recovery, self._news, tasks)
-        self.desk = SessionDesk(self._seats, self._log, self._recovery, self._news, Outreach(pump), self._placing.leave)
+        self._quotas = Quotas(self._seats, lambda: self._config.auth.limits, spending, tasks)
+        self.desk = SessionDesk(
+            self._seats, self._log, self._recovery, self._news, self._quotas, Outreach(pump), self._placing.leave
+        )
         self._host = session_host(self.desk)
         self._starter: CellStarter | None = None
 
@@ -134,6 +141,9 @@ class Directory:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._log.flush()
         await self._log.close()
+        with contextlib.suppress(TimeoutError, OrganismError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._quotas.settle()
 
     @contextlib.asynccontextmanager
     async def reloading(self, new: Active) -> AsyncIterator[None]:
@@ -164,7 +174,7 @@ class Directory:
 
     # DirectoryRef
 
-    async def create(self, new: NewSession) -> SessionView:
+    async def create(self, new: NewSession, owner: str | None = None) -> SessionView:
         self._check_open()
         config = self._config
         agent = self._agent_of(new)
@@ -183,6 +193,7 @@ class Directory:
             name=new.name,
             tags=new.tags,
             model=new.model,
+            owner=owner,
         )
         try:
             await self._log.write([record])
@@ -221,7 +232,7 @@ class Directory:
             await self._log.write(deleted=[session_id])
         finally:
             self._placing.deleting.discard(session_id)
-        self._news.tell(session_id, "deleted")
+        self._news.tell(record, "deleted")
         starter = self._starter
         assert starter is not None
         await asyncio.to_thread(remove_workspace, starter.workspace_root, record)

@@ -38,12 +38,13 @@ def decode_refusals(data: bytes) -> list[OrganismError | None]:
 
 
 def encode_loaded(loaded: Loaded) -> bytes:
-    return marshal.dumps((_record_json(loaded.record), loaded.lease, [tuple(frame) for frame in loaded.recent]))
+    recent = [tuple(frame) for frame in loaded.recent]
+    return marshal.dumps((_record_json(loaded.record), loaded.lease, recent, loaded.is_limited))
 
 
 def decode_loaded(data: bytes) -> Loaded:
-    record, lease, rows = marshal.loads(data)
-    return Loaded(SessionRecord.model_validate_json(record), lease, [Frame._make(row) for row in rows])
+    record, lease, rows, is_limited = marshal.loads(data)
+    return Loaded(SessionRecord.model_validate_json(record), lease, [Frame._make(row) for row in rows], is_limited)
 
 
 # Between the API and the others

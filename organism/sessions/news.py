@@ -7,21 +7,24 @@ from typing import Literal
 from organism.messages import iso_timestamp, now_ms
 from organism.publisher import Publisher
 from organism.ref import Event
+from organism.sessions.records import SessionRecord
 from organism.sessions.session_keeper import SessionKeeper
 
 ShownState = Literal["active", "executing", "idle", "error", "stored", "deleted"]
 
 
 class SessionNews:
-    """Publishes session_state events. `runs` counts those that have begun."""
+    """Publishes session_state events, with the owner, by whom the API decides who sees them. `runs` counts those that
+    have begun."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self.runs = 0
 
-    def tell(self, session_id: str, state: ShownState, keeper: SessionKeeper | None = None) -> None:
+    def tell(self, record: SessionRecord, state: ShownState, keeper: SessionKeeper | None = None) -> None:
         value = {
-            "id": session_id,
+            "id": record.id,
+            "owner": record.owner,
             "state": state,
             "cell": keeper.name if keeper is not None else None,
             "pid": keeper.pid if keeper is not None else None,

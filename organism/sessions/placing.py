@@ -166,7 +166,7 @@ class Placing:
         """The session is only stored from now on; a run that it had is ended."""
         was_running = seat.is_running
         self.seats.remove(seat)
-        self._news.tell(seat.record.id, "stored")
+        self._news.tell(seat.record, "stored")
         if was_running:
             self._recovery.begin([seat.record.id], "it was given up by its cell")
         self.end_single(seat.keeper)
@@ -188,7 +188,7 @@ class Placing:
             self.seats.remove(seat)
         self._recovery.begin(running, reason)
         for seat in seats:
-            self._news.tell(seat.record.id, "error" if seat.record.id in running else "stored")
+            self._news.tell(seat.record, "error" if seat.record.id in running else "stored")
         if seats:
             ended = f"; the runs of {len(running)} sessions ended with it" if running else ""
             text = f"session cell {keeper.name} died ({reason}){ended}"
@@ -249,7 +249,7 @@ class Placing:
 
     def _sit(self, record: SessionRecord, keeper: SessionKeeper) -> Seat:
         seat = self.seats.add(record, keeper)
-        self._news.tell(record.id, "active", keeper)
+        self._news.tell(record, "active", keeper)
         return seat
 
     # Room

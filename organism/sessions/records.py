@@ -28,7 +28,8 @@ class SessionRecord(_Wire):
 
     agent: of sessions.agents. working_directory: as shown to clients, relative to workspace.path, `.` without
     isolation. last_seq: of its newest stored event. is_running: a run was begun and has not ended, so that whoever
-    finds it after a crash has to end it. tokens: of all runs. owner: the id of the principal that made it.
+    finds it after a crash has to end it. tokens: of all runs and summaries. owner: the id of the principal that made
+    it, which never changes; None where there was no authentication.
     """
 
     id: str
@@ -44,6 +45,10 @@ class SessionRecord(_Wire):
     input_tokens: int = 0
     output_tokens: int = 0
     owner: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
 
 
 class SessionView(SessionRecord):

@@ -28,7 +28,9 @@ class SessionsRef(Protocol):
     All raise SessionNotFound, TooManySessions (where it must be active), StorageUnavailable, OrganismUnreachable.
     """
 
-    async def create(self, new: NewSession) -> SessionView: ...
+    async def create(self, new: NewSession, owner: str | None = None) -> SessionView:
+        """owner: id of the principal whose it is; None where there is no authentication."""
+        ...
 
     async def sessions(self, where: SessionFilter, limit: int, offset: int) -> tuple[list[SessionView], int]: ...
 
@@ -49,7 +51,7 @@ class SessionsRef(Protocol):
         ...
 
     async def ask(self, session_id: str, query: Query) -> Answered:
-        """Runs a query to its end. Raises SessionBusy, ServerExclusive, InvalidQuery."""
+        """Runs a query to its end. Raises SessionBusy, ServerExclusive, TooManyRuns, TokensSpent, InvalidQuery."""
         ...
 
     def run(self, session_id: str, query: Query) -> AbstractAsyncContextManager[AsyncIterator[list[Frame]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from organism.sessions.records import SessionRecord
@@ -34,6 +34,7 @@ class Seats:
 
     def __init__(self) -> None:
         self.running: set[str] = set()
+        self._running_of: dict[str, set[str]] = {}  # session ids by owner
         self._seats: dict[str, Seat] = {}
         self._last_lease = 0
 
@@ -62,7 +63,7 @@ class Seats:
         session_id = seat.record.id
         if self._seats.get(session_id) is seat:
             del self._seats[session_id]
-            self.running.discard(session_id)
+            self._unlist(seat)
         seat.keeper.seated.discard(session_id)
 
     def next_lease(self, seat: Seat) -> int:
@@ -77,7 +78,22 @@ class Seats:
 
     def set_running(self, seat: Seat, *, is_running: bool) -> None:
         seat.is_running = is_running
+        session_id, owner = seat.record.id, seat.record.owner
         if is_running:
-            self.running.add(seat.record.id)
+            self.running.add(session_id)
+            if owner is not None:
+                self._running_of.setdefault(owner, set()).add(session_id)
         else:
-            self.running.discard(seat.record.id)
+            self._unlist(seat)
+
+    def running_of(self, owner: str) -> Set[str]:
+        """Ids of the sessions of this owner that run."""
+        return self._running_of.get(owner, frozenset())
+
+    def _unlist(self, seat: Seat) -> None:
+        session_id, owner = seat.record.id, seat.record.owner
+        self.running.discard(session_id)
+        if owner is not None and (runs := self._running_of.get(owner)) is not None:
+            runs.discard(session_id)
+            if not runs:
+                del self._running_of[owner]

@@ -71,8 +71,8 @@ class SessionService:
 
     # What the directory knows
 
-    async def create(self, new: NewSession) -> SessionView:
-        return await self._directory.create(new)
+    async def create(self, new: NewSession, owner: str | None = None) -> SessionView:
+        return await self._directory.create(new, owner)
 
     async def sessions(self, where: SessionFilter, limit: int, offset: int) -> tuple[list[SessionView], int]:
         return await self._directory.sessions(where, limit, offset)

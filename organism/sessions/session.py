@@ -7,6 +7,7 @@ among them and are never stored. The loop does not wait for the storage: what it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections import deque
@@ -15,8 +16,16 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from organism.config import SessionAgent, SessionsSection
-from organism.errors import OrganismError, RunInterrupted, SessionBusy, StorageUnavailable
-from organism.llm.base import ChatMessage, Provider, StreamEvent, Tool
+from organism.errors import (
+    OrganismError,
+    RunInterrupted,
+    ServerExclusive,
+    SessionBusy,
+    StorageUnavailable,
+    TokensSpent,
+    TooManyRuns,
+)
+from organism.llm.base import ChatMessage, Provider, StreamEvent, Tool, Usage
 from organism.messages import new_id, now_ms
 from organism.sessions.agent_loop import AgentLoop
 from organism.sessions.events import (
@@ -49,6 +58,9 @@ logger = logging.getLogger(__name__)
 TURNS_TO_SHOW = 3
 """Of the event loop, until those who wait for a run's beginning have been answered."""
 
+RUN_REFUSALS = ServerExclusive, TooManyRuns, TokensSpent
+"""What keeps a run from beginning, and the session as it was."""
+
 ABORT_WITHIN_S = 10.0
 """How long an abort waits for the run's end to be stored."""
 
@@ -76,6 +88,7 @@ class Session:
         self.used_s = asyncio.get_running_loop().time()
         self.has_left = False
         self._settings = settings
+        self._may_be_refused = settings.exclusive or loaded.is_limited
         self._recorder = recorder
         self._feeds = feeds
         self._tasks = tasks
@@ -154,6 +167,12 @@ class Session:
             raise
         return self.record
 
+    async def spend(self, usage: Usage) -> None:
+        """Counts tokens that were used beside its runs. Where that cannot be stored now it is with the next event."""
+        self.count(usage.input_tokens, usage.output_tokens)
+        with contextlib.suppress(OrganismError):
+            await self._saved()
+
     def leave(self, error: OrganismError) -> None:
         """The session is this cell's no more: nothing is stored from now on, followers are told."""
         self.has_left = True
@@ -181,7 +200,7 @@ class Session:
         try:
             await self._prepare(run, query, means)
             await asyncio.sleep(0)  # what was said is on its way to the storage before the model is asked
-            if self._settings.exclusive:
+            if self._may_be_refused:
                 await asyncio.shield(run.begun)
             assert run.loop is not None
             await run.loop.run()
@@ -269,7 +288,7 @@ class Session:
 
     @property
     def session_tokens(self) -> int:
-        return self.record.input_tokens + self.record.output_tokens
+        return self.record.tokens
 
     def count(self, input_tokens: int, output_tokens: int) -> None:
         self.record = self.record.model_copy(
@@ -395,9 +414,9 @@ class Session:
                 future.set_exception(error)
 
     def _refused(self, append: Append, error: OrganismError) -> bool:
-        """ServerExclusive takes the new run back; anything else means that the session is somebody else's now."""
+        """Some take the new run back; anything else means that the session is somebody else's now."""
         run = self.run
-        if append.begins_run and run is not None and error.code == "server_exclusive":
+        if append.begins_run and run is not None and isinstance(error, RUN_REFUSALS):
             self._take_back(run, error)
             if self._outbox:  # the end of an earlier run, which is not refused
                 self._recorder.add(self)

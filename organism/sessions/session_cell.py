@@ -124,7 +124,9 @@ class SessionCell:
         session = await self._session(session_id)
         choice = model or session.record.model
         provider = await self._models.provider(choice)
-        return await summarize(provider, messages, self._model_name(session, choice))
+        summary, usage = await summarize(provider, messages, self._model_name(session, choice))
+        await session.spend(usage)
+        return summary
 
     async def follow(self, follower: str, session_id: str) -> int:
         session = await self._session(session_id)

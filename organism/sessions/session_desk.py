@@ -12,6 +12,7 @@ from organism.sessions.events import Frame
 from organism.sessions.log import SessionLog
 from organism.sessions.news import SessionNews
 from organism.sessions.outreach import Outreach
+from organism.sessions.quotas import Quotas
 from organism.sessions.recovery import Recovery
 from organism.sessions.seats import Seat, Seats
 from organism.sessions.wire import RECENT_EVENTS, AgentAnswer, Append, Loaded, SessionNotHere
@@ -26,6 +27,7 @@ class SessionDesk:
         log: SessionLog,
         recovery: Recovery,
         news: SessionNews,
+        quotas: Quotas,
         outreach: Outreach,
         left: Callable[[Seat], None],
     ) -> None:
@@ -35,6 +37,7 @@ class SessionDesk:
         self._log = log
         self._recovery = recovery
         self._news = news
+        self._quotas = quotas
         self._outreach = outreach
         self._left = left
 
@@ -52,11 +55,12 @@ class SessionDesk:
         recent = await self._log.storage.last_events(session_id, RECENT_EVENTS) if seat.record.last_seq else []
         if seat.lease != lease or self._seats.get(session_id) is not seat:
             raise SessionNotHere(session_id)
-        return Loaded(seat.record, lease, recent)
+        return Loaded(seat.record, lease, recent, self._quotas.may_refuse(seat.record.owner))
 
     async def append(self, appends: list[Append]) -> list[OrganismError | None]:
         """See SessionLink.append."""
-        answers = [self._refusal(each) for each in appends]
+        unpaid = await self._unpaid(appends)
+        answers = [self._refusal(each, unpaid.get(each.record.id)) for each in appends]
         taken = [each for each, refusal in zip(appends, answers, strict=True) if refusal is None]
         if not taken:
             return answers
@@ -84,10 +88,26 @@ class SessionDesk:
         """See SessionLink.wait_thread."""
         return await self._outreach.wait_thread(thread_id, timeout_s)
 
-    def _refusal(self, append: Append) -> OrganismError | None:
+    def _seat_of(self, append: Append) -> Seat | None:
+        """None where the session is somebody else's now."""
+        seat = self._seats.get(append.record.id)
+        return None if seat is None or seat.lease != append.lease else seat
+
+    async def _unpaid(self, appends: list[Append]) -> dict[str, OrganismError]:
+        """By session id, why a run cannot be paid for with the tokens of its owner."""
+        unpaid: dict[str, OrganismError] = {}
+        for append in appends:
+            seat = self._seat_of(append) if append.begins_run else None
+            if seat is not None and _is_new(seat, append):
+                refusal = await self._quotas.tokens_refusal(seat)
+                if refusal is not None:
+                    unpaid[append.record.id] = refusal
+        return unpaid
+
+    def _refusal(self, append: Append, unpaid: OrganismError | None) -> OrganismError | None:
         session_id = append.record.id
-        seat = self._seats.get(session_id)
-        if seat is None or seat.lease != append.lease:
+        seat = self._seat_of(append)
+        if seat is None:
             return SessionNotHere(session_id)
         if append.begins_run:
             if self.is_stopping:
@@ -95,6 +115,9 @@ class SessionDesk:
             other = next((each for each in self._seats.running if each != session_id), None)
             if self.is_exclusive and other is not None:
                 return ServerExclusive(other)
+            refusal = unpaid or self._quotas.runs_refusal(seat)
+            if refusal is not None and _is_new(seat, append):
+                return refusal
             self._seats.set_running(seat, is_running=True)  # before it is stored: another one may ask meanwhile
         return None
 
@@ -106,17 +129,18 @@ class SessionDesk:
     def _note(self, append: Append) -> None:
         """It is stored: keeps the record, and tells of a run that began or ended."""
         record = append.record
-        seat = self._seats.get(record.id)
-        if seat is None or seat.lease != append.lease:
+        seat = self._seat_of(append)
+        if seat is None:
             return
+        self._quotas.count(record.owner, record.tokens - seat.record.tokens)
         was_running, seat.record = seat.record.is_running, record
         self._seats.set_running(seat, is_running=record.is_running)
         self._seats.use(seat)
         self._news.runs += sum(frame.type == "agent_run_start" for frame in append.frames)
         if record.is_running and not was_running:
-            self._news.tell(record.id, "executing", seat.keeper)
+            self._news.tell(record, "executing", seat.keeper)
         elif was_running and not record.is_running:
-            self._news.tell(record.id, "error" if _has_failed(append.frames) else "idle", seat.keeper)
+            self._news.tell(record, "error" if _has_failed(append.frames) else "idle", seat.keeper)
 
     async def _read_again(self, seat: Seat) -> None:
         found = await self._log.storage.records([seat.record.id])
@@ -124,6 +148,11 @@ class SessionDesk:
             raise SessionNotFound(seat.record.id)
         seat.record = found[seat.record.id]
         self._seats.set_running(seat, is_running=seat.record.is_running)
+
+
+def _is_new(seat: Seat, append: Append) -> bool:
+    """False where it is stored already: the pump that stored it has ended before the cell was told."""
+    return append.record.last_seq > seat.record.last_seq
 
 
 def _has_failed(frames: list[Frame]) -> bool:

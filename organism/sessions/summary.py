@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from organism.llm.base import ChatMessage, Provider, answer
+from organism.llm.base import ChatMessage, Provider, Usage, answer
 from organism.sessions.history import text_of, text_of_result
 from organism.sessions.wire import Summary
 
@@ -16,13 +16,13 @@ PROMPT = (
 )
 
 
-async def summarize(provider: Provider, messages: list[dict[str, Any]], model: str | None) -> Summary:
+async def summarize(provider: Provider, messages: list[dict[str, Any]], model: str | None) -> tuple[Summary, Usage]:
     """Raises ModelError."""
     lines = [f"{each.get('role', 'user')}: {_text(each.get('content'))}" for each in messages]
     conversation = "\n".join(lines)[:MAX_CHARACTERS]
     final = await answer(provider, [ChatMessage("system", PROMPT), ChatMessage("user", conversation)], model=model)
     words = final.text.strip().strip("\"'“”«»*# ").split()
-    return Summary(" ".join(words[:MAX_WORDS]).rstrip(".,;:"), final.model, final.backend)
+    return Summary(" ".join(words[:MAX_WORDS]).rstrip(".,;:"), final.model, final.backend), final.usage
 
 
 def _text(content: Any) -> str:

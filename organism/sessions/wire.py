@@ -41,17 +41,20 @@ class Placement(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A session as its cell takes it up. `recent`: its newest events, at most RECENT_EVENTS."""
+    """A session as its cell takes it up. `recent`: its newest events, at most RECENT_EVENTS. is_limited: its runs may be
+    refused for what their owner has used up, so no model is asked before they are stored."""
 
     record: SessionRecord
     lease: int
     recent: list[Frame]
+    is_limited: bool = False
 
 
 class Append(NamedTuple):
     """What a cell has stored of one session: events that continue its log, and the record as it is then.
 
-    begins_run: refused with ServerExclusive while another session runs and sessions.exclusive is set.
+    begins_run: refused with ServerExclusive while another session runs and sessions.exclusive is set, and where the
+    owner has used up what auth.limits allows: TooManyRuns, TokensSpent.
     """
 
     record: SessionRecord
@@ -80,7 +83,7 @@ class SessionLink(Protocol):
     async def append(self, appends: list[Append]) -> list[OrganismError | None]:
         """Commits all of them together; an error stands in the place of each that was not stored.
 
-        SessionNotHere (another lease is newer), ServerExclusive, StorageUnavailable.
+        SessionNotHere (another lease is newer), ServerExclusive, TooManyRuns, TokensSpent, StorageUnavailable.
         """
         ...
 
@@ -182,7 +185,7 @@ class SessionCellPort(Protocol):
     async def begin(self, session_id: str, query: Query, follower: str | None = None) -> Frame:
         """Starts a run and returns when that is stored: its user_message. `follower` follows from before that.
 
-        Raises SessionBusy, ServerExclusive, InvalidQuery, StorageUnavailable.
+        Raises SessionBusy, ServerExclusive, TooManyRuns, TokensSpent, InvalidQuery, StorageUnavailable.
         """
         ...
 
@@ -283,8 +286,8 @@ class SessionSettings(NamedTuple):
 class DirectoryRef(Protocol):
     """The pump's part, for API replicas. All raise OrganismUnreachable while it restarts, and StorageUnavailable."""
 
-    async def create(self, new: NewSession) -> SessionView:
-        """Stores a new session and, where there is room, places it.
+    async def create(self, new: NewSession, owner: str | None = None) -> SessionView:
+        """Stores a new session and, where there is room, places it. owner: see SessionsRef.create.
 
         Raises SessionAgentNotFound, ModelNotFound, Stopping.
         """
