@@ -253,7 +253,10 @@ class SessionBusy(Refused):
 
 
 class ServerExclusive(Refused):
-    """Another session runs, and sessions.exclusive lets only one run at a time."""
+    """Another session runs, and sessions.exclusive lets only one run at a time.
+
+    running_session_id: empty for those who may not know of that session.
+    """
 
     code = "server_exclusive"
 
@@ -262,10 +265,8 @@ class ServerExclusive(Refused):
         self.running_session_id = running_session_id
 
     def __str__(self) -> str:
-        return (
-            f"another session ({self.running_session_id}) is running and the server is exclusive; "
-            "wait until it has ended, or abort it"
-        )
+        which = f" ({self.running_session_id})" if self.running_session_id else ""
+        return f"another session{which} is running and the server is exclusive; wait until it has ended, or abort it"
 
 
 class SessionAgentNotFound(Refused):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -14,11 +14,13 @@ from librarian.ref import LibrarianRef
 from organism.ref import OrganismRef
 from organism.sessions.ref import SessionsRef
 from serve_app.access import Access
+from serve_app.auth import principal_of
 from serve_app.errors import LibrarianNotServed, ReplicaBusy, SessionsNotServed
 from serve_app.feed import Feed
 from serve_app.hub import Hub
 from serve_app.inlet import Inlet
 from serve_app.live import Live
+from serve_app.owned_sessions import OwnerCache, sessions_of
 from serve_app.payload_classes import PayloadClasses
 
 
@@ -46,6 +48,7 @@ class Replica:
     access: Access
     session_service: SessionsRef | None
     library_service: LibrarianRef | None
+    owners: OwnerCache = field(default_factory=OwnerCache)
 
     @property
     def sessions(self) -> SessionsRef:
@@ -111,7 +114,8 @@ async def _organism(connection: HTTPConnection) -> OrganismRef:
 
 
 async def _sessions(connection: HTTPConnection) -> SessionsRef:
-    return connection.app.state.replica.sessions
+    """As far as whoever asks may reach them."""
+    return sessions_of(connection.app.state.replica, principal_of(connection.scope))
 
 
 async def _librarian(connection: HTTPConnection) -> LibrarianRef:

@@ -26,6 +26,6 @@ def has_session_shape(scope: Scope) -> bool:
 def session_shape(shown: dict[str, Any], error: Exception | None = None) -> dict[str, Any]:
     """An error of the other routes, {code, message, details?}, as these clients expect it."""
     body = {"error": shown["message"], **{key: value for key, value in shown.items() if key != "message"}}
-    if isinstance(error, ServerExclusive):
+    if isinstance(error, ServerExclusive) and error.running_session_id:
         body["runningSessionId"] = error.running_session_id
     return body

@@ -41,8 +41,8 @@ class Placement(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A session as its cell takes it up. `recent`: its newest events, at most RECENT_EVENTS. is_limited: its runs may be
-    refused for what their owner has used up, so no model is asked before they are stored."""
+    """A session as its cell takes it up. `recent`: its newest events, at most RECENT_EVENTS. is_limited: its runs
+    may be refused for what their owner has used up, so no model is asked before their beginning is stored."""
 
     record: SessionRecord
     lease: int

@@ -8,13 +8,15 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from organism.access.principal import Role
 from organism.sessions.records import ModelChoice
 from serve_app import session_models as shown
+from serve_app.auth import GuardedRoute, needs
 from serve_app.dependencies import SessionsDep
 from serve_app.responses import json_of
 from serve_app.session_models import session_failures
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(tags=["sessions"], route_class=GuardedRoute)
 
 
 @router.get(
@@ -23,6 +25,7 @@ router = APIRouter(tags=["sessions"])
     response_model=shown.Models,
     responses=session_failures(),
 )
+@needs(Role.VIEWER, bound="handled")
 async def list_models(sessions: SessionsDep) -> Response:
     settings = await sessions.settings()
     return json_of(
@@ -40,5 +43,6 @@ def _shown(model: ModelChoice | None) -> dict[str, Any] | None:
 
 
 @router.get("/version", summary="Which version answers", response_model=shown.Version)
+@needs(Role.VIEWER, bound="handled")
 async def get_version() -> Response:
     return json_of({"name": "organism", "version": version("organism")})

@@ -9,18 +9,21 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from organism.access.principal import Role
 from organism.sessions.ref import SessionsRef
 from organism.sessions.wire import Answered, Query
 from serve_app import session_models as shown
+from serve_app.auth import GuardedRoute, needs
 from serve_app.dependencies import ReplicaDep, SessionsDep
 from serve_app.request_timeout import lift_timeout
 from serve_app.responses import Json, json_of
 from serve_app.session_blocks import run_blocks
 from serve_app.session_models import STREAM, body_of, session_failures
 from serve_app.session_requests import Ask, OfSession, Summarize, request_of, session_id_of
+from serve_app.spending import spending
 from serve_app.sse import Blocks, EventStream
 
-router = APIRouter(prefix="/sessions", tags=["sessions"])
+router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=GuardedRoute)
 
 NOTHING_RUNS = "Nothing is running in this session."
 
@@ -33,6 +36,7 @@ NOTHING_RUNS = "Nothing is running in this session."
     responses=session_failures(404, 409, 429, 502),
     openapi_extra=body_of(Ask),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def query(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     ask = await request_of(Ask, request, replica, "sessionId")
     lift_timeout(request.scope)
@@ -56,6 +60,7 @@ def answer_json(answered: Answered, **more: str) -> bytes:
     responses={200: STREAM, **session_failures(404, 409, 429)},
     openapi_extra=body_of(Ask),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def stream_query(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     ask = await request_of(Ask, request, replica, "sessionId")
     return EventStream(run_of(sessions, ask.session_id, Query(ask.query, stream=True)), replica)
@@ -85,6 +90,7 @@ def run_of(
     responses=session_failures(404),
     openapi_extra=body_of(OfSession),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def abort(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(OfSession, request, replica, "sessionId")
     return await _abort(of.session_id, sessions)
@@ -96,6 +102,7 @@ async def abort(request: Request, replica: ReplicaDep, sessions: SessionsDep) ->
     response_model=shown.Aborted,
     responses=session_failures(404),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def abort_by_path(session_id: str, sessions: SessionsDep) -> Response:
     return await _abort(session_id_of(session_id), sessions)
 
@@ -113,7 +120,10 @@ async def _abort(session_id: str, sessions: SessionsRef) -> Response:
     responses=session_failures(404, 429, 502),
     openapi_extra=body_of(Summarize),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def generate_summary(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(Summarize, request, replica, "sessionId")
     lift_timeout(request.scope)
-    return json_of((await sessions.summarize(of.session_id, of.messages, of.model))._asdict())
+    async with spending(request.scope):  # checks; what it costs is counted with the session's runs
+        summary = await sessions.summarize(of.session_id, of.messages, of.model)
+    return json_of(summary._asdict())

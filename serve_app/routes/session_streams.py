@@ -8,8 +8,10 @@ from contextlib import aclosing, asynccontextmanager
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from organism.access.principal import Role
 from organism.sessions.ref import SessionsRef
 from serve_app import session_models as shown
+from serve_app.auth import GuardedRoute, needs
 from serve_app.dependencies import ReplicaDep, SessionsDep
 from serve_app.errors import InvalidRequest
 from serve_app.queries import MAX_POSITION, documented
@@ -19,7 +21,7 @@ from serve_app.session_models import STREAM, body_of, session_failures
 from serve_app.session_requests import EventsOf, StreamOf, request_of
 from serve_app.sse import Blocks, EventStream
 
-router = APIRouter(prefix="/sessions", tags=["sessions"])
+router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=GuardedRoute)
 
 PAGE = 1000
 """Events read from the storage at once."""
@@ -50,6 +52,7 @@ LAST_EVENT_ID_DOCUMENT = {
     responses=session_failures(404),
     openapi_extra=body_of(EventsOf),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def list_events(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(EventsOf, request, replica, "sessionId", "after", "limit")
     bodies = await _bodies(sessions, of)
@@ -78,6 +81,7 @@ async def _bodies(sessions: SessionsRef, of: EventsOf) -> list[bytes]:
     responses={200: STREAM, **session_failures(404, 429)},
     openapi_extra={"parameters": [*documented(StreamOf), LAST_EVENT_ID_DOCUMENT]},
 )
+@needs(Role.OPERATOR, bound="handled")
 async def stream_events(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(StreamOf, request, replica, "sessionId", "after")
     after_seq = _last_event_id(request)

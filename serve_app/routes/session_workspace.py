@@ -10,19 +10,27 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from organism.access.principal import Role
 from organism.errors import OrganismError
 from organism.sessions.ref import SessionsRef
 from organism.sessions.workspace import Workspace
 from serve_app import session_models as shown
+from serve_app.auth import GuardedRoute, needs
 from serve_app.dependencies import ReplicaDep, SessionsDep
 from serve_app.queries import documented
 from serve_app.responses import json_of
 from serve_app.session_models import body_of, session_failures
 from serve_app.session_requests import FilesOf, SearchFiles, ValidatePaths, request_of
 
-router = APIRouter(prefix="/sessions/workspace", tags=["sessions"])
+router = APIRouter(prefix="/sessions/workspace", tags=["sessions"], route_class=GuardedRoute)
 
 MAX_FOUND = 20
+
+UNTRUSTED = {
+    "content-disposition": "attachment",
+    "content-security-policy": "sandbox; default-src 'none'",
+}
+"""What an agent has written is never shown as a page of this server."""
 
 
 @router.get(
@@ -32,10 +40,13 @@ MAX_FOUND = 20
     responses=session_failures(404),
     openapi_extra={"parameters": documented(FilesOf)},
 )
+@needs(Role.OPERATOR, bound="handled")
 async def files(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(FilesOf, request, replica, "sessionId", "path")
     workspace = await _workspace_of(sessions, of.session_id)
-    return json_of(await asyncio.to_thread(_look, workspace, of.path or "."))
+    response = json_of(await asyncio.to_thread(_look, workspace, of.path or "."))
+    response.headers.update(UNTRUSTED)
+    return response
 
 
 def _look(workspace: Workspace, path: str) -> dict[str, Any]:
@@ -53,6 +64,7 @@ def _look(workspace: Workspace, path: str) -> dict[str, Any]:
     responses=session_failures(404),
     openapi_extra={"parameters": documented(SearchFiles)},
 )
+@needs(Role.OPERATOR, bound="handled")
 async def search(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(SearchFiles, request, replica, "sessionId", "q", "type")
     workspace = await _workspace_of(sessions, of.session_id)
@@ -70,6 +82,7 @@ async def search(request: Request, replica: ReplicaDep, sessions: SessionsDep) -
     responses=session_failures(404),
     openapi_extra=body_of(ValidatePaths),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def validate(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(ValidatePaths, request, replica, "sessionId")
     workspace = await _workspace_of(sessions, of.session_id)

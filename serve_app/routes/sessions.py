@@ -8,17 +8,20 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from organism.access.principal import Role
 from organism.llm.base import ModelNotFound
 from organism.sessions.records import ModelChoice, NewSession, SessionChanges, SessionView
 from organism.sessions.wire import SessionSettings
 from serve_app import session_models as shown
+from serve_app.auth import GuardedRoute, audit_target, needs, principal_of
 from serve_app.dependencies import ReplicaDep, SessionsDep
+from serve_app.owned_sessions import owner_of
 from serve_app.queries import documented, query_of
 from serve_app.responses import Json, json_of
 from serve_app.session_models import body_of, session_failures
 from serve_app.session_requests import ChooseModel, ListSessions, OfSession, Update, request_of
 
-router = APIRouter(prefix="/sessions", tags=["sessions"])
+router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=GuardedRoute)
 
 OF_SESSION = {"parameters": documented(OfSession)}
 
@@ -36,8 +39,11 @@ def json_of_session(view: SessionView) -> orjson.Fragment:
     responses=session_failures(429),
     openapi_extra=body_of(NewSession, required=False),
 )
+@needs(Role.OPERATOR, audit="session.create", bound="handled")
 async def create(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
-    session = await sessions.create(await request_of(NewSession, request, replica))
+    new = await request_of(NewSession, request, replica)
+    session = await sessions.create(new, owner_of(principal_of(request.scope)))
+    audit_target(request.scope, session.id)
     body = orjson.dumps({"sessionId": session.id, "session": json_of_session(session)})
     return Json(body, status_code=201)
 
@@ -50,6 +56,7 @@ async def create(request: Request, replica: ReplicaDep, sessions: SessionsDep) -
     openapi_extra={"parameters": documented(ListSessions)},
 )
 @router.get("/", include_in_schema=False)
+@needs(Role.OPERATOR, bound="handled")
 async def list_sessions(request: Request, sessions: SessionsDep) -> Response:
     query = query_of(request, ListSessions)
     page, total = await sessions.sessions(query.filter(), query.limit, query.offset)
@@ -74,6 +81,7 @@ def _all(page: Iterable[SessionView]) -> list[orjson.Fragment]:
     responses=session_failures(404),
     openapi_extra=body_of(OfSession),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def details(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(OfSession, request, replica, "sessionId")
     return json_of({"session": json_of_session(await sessions.session(of.session_id))})
@@ -86,6 +94,7 @@ async def details(request: Request, replica: ReplicaDep, sessions: SessionsDep) 
     responses=session_failures(404),
     openapi_extra=OF_SESSION,
 )
+@needs(Role.OPERATOR, bound="handled")
 async def status(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(OfSession, request, replica, "sessionId")
     now = await sessions.status(of.session_id)
@@ -100,6 +109,7 @@ async def status(request: Request, replica: ReplicaDep, sessions: SessionsDep) -
     responses=session_failures(404, 429),
     openapi_extra=body_of(Update),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def update(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(Update, request, replica, "sessionId")
     changes = of.changes()
@@ -118,6 +128,7 @@ async def update(request: Request, replica: ReplicaDep, sessions: SessionsDep) -
     responses=session_failures(404, 429),
     openapi_extra=body_of(ChooseModel),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def choose_model(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(ChooseModel, request, replica, "sessionId")
     _check_offered(of.model, await sessions.settings())
@@ -141,6 +152,7 @@ def _check_offered(model: ModelChoice, settings: SessionSettings) -> None:
     responses=session_failures(404, 429),
     openapi_extra=body_of(OfSession),
 )
+@needs(Role.OPERATOR, bound="handled")
 async def restore(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(OfSession, request, replica, "sessionId")
     return json_of({"success": True, "session": json_of_session(await sessions.restore(of.session_id))})
@@ -153,7 +165,9 @@ async def restore(request: Request, replica: ReplicaDep, sessions: SessionsDep) 
     responses=session_failures(404),
     openapi_extra=body_of(OfSession),
 )
+@needs(Role.OPERATOR, audit="session.delete", bound="handled")
 async def delete(request: Request, replica: ReplicaDep, sessions: SessionsDep) -> Response:
     of = await request_of(OfSession, request, replica, "sessionId")
+    audit_target(request.scope, of.session_id)
     await sessions.delete(of.session_id)
     return json_of({"success": True})

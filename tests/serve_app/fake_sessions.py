@@ -147,7 +147,7 @@ class FakeSessions:
 
     # SessionsRef
 
-    async def create(self, new: NewSession) -> SessionView:
+    async def create(self, new: NewSession, owner: str | None = None) -> SessionView:
         self._check()
         offered = tuple(each.name for each in self.config.offered)
         agent = new.agent or offered[0]
@@ -163,6 +163,7 @@ class FakeSessions:
             name=new.name,
             tags=new.tags,
             model=new.model,
+            owner=owner,
         )
         self.sessions_by_id[session_id] = FakeSession(record)
         self.active.add(session_id)
@@ -376,4 +377,6 @@ def _passes(where: SessionFilter, view: SessionView) -> bool:
         (where.tag is None or where.tag in (view.tags or ()))
         and (where.q is None or where.q.lower() in found_in)
         and where.is_running in (None, view.is_running)
+        and where.owner in (None, view.owner)
+        and (where.ids is None or view.id in where.ids)
     )
