@@ -8,6 +8,8 @@ get_agents_rps        GET /api/v1/agents over 16 connections; get_agents_ratio_b
 inject_rps            POST /api/v1/inject over 16 connections, each answered after its commit
 ws_inject_per_s       injects on one /ws connection, answers awaited later
 fanout_events_per_s   messages delivered to 100 clients of /ws in total; each checks that none is lost or doubled
+…_with_key            the same, of a second organism that wants an API key, measured in turn with the first; its limits
+                      per principal are on, and beyond what is sent here. …_ratio: with by without
 
 Every inject sets off the chain of benchmarks/pump.py: three durable messages through three agents, handled meanwhile.
 """
@@ -62,6 +64,19 @@ STOPPED_WITHIN_S = 60.0
 BODY = b'{"to":"greeter","payload":{"name":"Dan"}}'
 INJECT = b'{"cmd":"inject",' + BODY[1:]
 UNSUBSCRIBE = b'{"cmd":"unsubscribe"}'
+
+
+KEY_NAMES = ("get_agents_rps", "inject_rps", "ws_inject_per_s")
+"""What is measured with a key, too."""
+
+NEVER_REACHED = {"requests_per_s": 1e6, "commands_per_s": 1e6}
+
+
+class Api(NamedTuple):
+    """An organism's: where it listens, and the key that it wants, if it does."""
+
+    port: int
+    key: str = ""
 
 
 class Load(NamedTuple):
@@ -129,19 +144,32 @@ def bare_server(folder: Path, answer: bytes) -> Iterator[int]:
         yield port
 
 
-async def gets_per_s(port: int, path: str, seconds: float) -> float:
-    request = request_bytes("GET", path, f"{HOST}:{port}")
-    return await requests_per_s(HOST, port, request, connections=CONNECTIONS, duration_s=seconds)
+@contextmanager
+def organism_with_key(folder: Path) -> Iterator[Api]:
+    """The same organism, where nobody gets in without a key."""
+    shutil.copytree(Path(__file__).parent / "chain", folder)
+    with (folder / "organism.yaml").open("a") as file:
+        file.write(f"auth: {json.dumps({'limits': NEVER_REACHED})}\n")
+    command = [str(Path(sys.executable).with_name("organism")), "keys", "add", "load", "--role", "operator"]
+    key = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    port = free_port()
+    with organism(folder, port):
+        yield Api(port, key)
 
 
-async def posts_per_s(port: int, seconds: float) -> float:
-    request = request_bytes("POST", "/api/v1/inject", f"{HOST}:{port}", BODY)
-    return await requests_per_s(HOST, port, request, connections=CONNECTIONS, duration_s=seconds)
+async def gets_per_s(api: Api, path: str, seconds: float) -> float:
+    request = request_bytes("GET", path, f"{HOST}:{api.port}", key=api.key)
+    return await requests_per_s(HOST, api.port, request, connections=CONNECTIONS, duration_s=seconds)
 
 
-async def ws_injects_per_s(port: int, count: int) -> float:
-    injector = Injector(HOST, WINDOW)
-    await connect(injector.client, HOST, port)
+async def posts_per_s(api: Api, seconds: float) -> float:
+    request = request_bytes("POST", "/api/v1/inject", f"{HOST}:{api.port}", BODY, key=api.key)
+    return await requests_per_s(HOST, api.port, request, connections=CONNECTIONS, duration_s=seconds)
+
+
+async def ws_injects_per_s(api: Api, count: int) -> float:
+    injector = Injector(HOST, WINDOW, api.key)
+    await connect(injector.client, HOST, api.port)
     await injector.run(UNSUBSCRIBE, 1)
     elapsed_s = await injector.run(INJECT, count)
     injector.client.close()
@@ -180,41 +208,55 @@ async def fanout_per_s(port: int, clients: int, messages: int) -> float:
     return clients * wanted / elapsed_s
 
 
-async def settle(port: int) -> None:
+async def settle(api: Api) -> None:
     """Waits until the organism has handled all it was sent, so that one measurement does not disturb the next."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    headers = {"x-api-key": api.key} if api.key else {}
+    async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
         while True:
-            organism = (await client.get(f"http://{HOST}:{port}/api/v1/organism")).json()
+            organism = (await client.get(f"http://{HOST}:{api.port}/api/v1/organism")).json()
             if organism["active_threads"] == 0:
                 return
             await asyncio.sleep(POLL_S)
 
 
-async def measure(port: int, bare_port: int, load: Load) -> dict[str, float]:
-    """Medians over the rounds."""
-    kinds: dict[str, Callable[[], Awaitable[float]]] = {
-        "bare_rps": lambda: gets_per_s(bare_port, "/agents", load.seconds),
-        "get_agents_rps": lambda: gets_per_s(port, "/api/v1/agents", load.seconds),
-        "inject_rps": lambda: posts_per_s(port, load.seconds),
-        "ws_inject_per_s": lambda: ws_injects_per_s(port, load.injects),
-        "fanout_events_per_s": lambda: fanout_per_s(port, load.clients, load.messages),
+def kinds_of(api: Api, load: Load) -> dict[str, Callable[[], Awaitable[float]]]:
+    return {
+        "get_agents_rps": lambda: gets_per_s(api, "/api/v1/agents", load.seconds),
+        "inject_rps": lambda: posts_per_s(api, load.seconds),
+        "ws_inject_per_s": lambda: ws_injects_per_s(api, load.injects),
     }
+
+
+async def measure(api: Api, with_key: Api, bare_port: int, load: Load) -> dict[str, float]:
+    """Medians over the rounds."""
+    kinds = {
+        "bare_rps": lambda: gets_per_s(Api(bare_port), "/agents", load.seconds),
+        "fanout_events_per_s": lambda: fanout_per_s(api.port, load.clients, load.messages),
+    }
+    plain, keyed = kinds_of(api, load), kinds_of(with_key, load)
+    for name in KEY_NAMES:  # one right after the other: the machine is shared, and changes
+        kinds |= {name: plain[name], f"{name}_with_key": keyed[name]}
     found: dict[str, list[float]] = {name: [] for name in kinds}
-    await gets_per_s(port, "/api/v1/agents", 1.0)  # processes warm, caches filled
-    await posts_per_s(port, 1.0)
+    for each in (api, with_key):
+        await gets_per_s(each, "/api/v1/agents", 1.0)  # processes warm, caches filled
+        await posts_per_s(each, 1.0)
     for _ in range(load.rounds):
         for name, measured in kinds.items():
-            await settle(port)
+            await settle(api)
+            await settle(with_key)
             found[name].append(await measured())
     result = {name: float(round(statistics.median(values))) for name, values in found.items()}
     result["get_agents_ratio_bare"] = round(result["get_agents_rps"] / result["bare_rps"], 3)
+    for name in KEY_NAMES:
+        ratios = [with_ / without for without, with_ in zip(found[name], found[f"{name}_with_key"], strict=True)]
+        result[f"{name}_key_ratio"] = round(statistics.median(ratios), 3)
     return result
 
 
 def run(load: Load) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        shutil.copytree(Path(__file__).parent / "chain", folder, dirs_exist_ok=True)
+        folder = Path(name) / "open"
+        shutil.copytree(Path(__file__).parent / "chain", folder)
         times_up_s: list[float] = []
         for _ in range(load.rounds - 1):
             with organism(folder, free_port()) as up_s:
@@ -223,8 +265,8 @@ def run(load: Load) -> dict[str, float]:
         with organism(folder, port) as up_s:
             times_up_s.append(up_s)
             answer = httpx.get(f"http://{HOST}:{port}/api/v1/agents", trust_env=False).content
-            with bare_server(folder, answer) as bare_port:
-                result = uvloop.run(measure(port, bare_port, load))
+            with bare_server(folder, answer) as bare_port, organism_with_key(Path(name) / "keyed") as with_key:
+                result = uvloop.run(measure(Api(port), with_key, bare_port, load))
     return {"up_s": round(statistics.median(times_up_s), 2), **result, "load_average": round(os.getloadavg()[0], 2)}
 
 

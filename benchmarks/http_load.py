@@ -18,12 +18,16 @@ class UnexpectedAnswer(Exception):
     """The server did not do what was asked for; the text is the beginning of its answer."""
 
 
-def request_bytes(method: str, path: str, host: str, body: bytes = b"") -> bytes:
-    """A whole request; a body is JSON."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n"
+def request_bytes(method: str, path: str, host: str, body: bytes = b"", *, key: str = "") -> bytes:
+    """A whole request; a body is JSON. key: an API key, where one is needed."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n" + key_header(key)
     if body:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
+
+
+def key_header(key: str) -> str:
+    return f"X-API-Key: {key}\r\n" if key else ""
 
 
 async def requests_per_s(host: str, port: int, request: bytes, *, connections: int, duration_s: float) -> float:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import cast
 
+from benchmarks.http_load import key_header
+
 HEAD_END = b"\r\n\r\n"
 TEXT, PING, PONG = 0x81, 0x89, 0x8A
 SMALL_BYTES = 125
@@ -37,11 +39,13 @@ class BrokenStream(Exception):
 class WebSocketClient(asyncio.Protocol):
     """Opens a WebSocket and hands on the text frames. `failed` ends with BrokenStream when the stream does."""
 
-    def __init__(self, host: str, path: str, on_frame: OnFrame, on_chunk_end: Callable[[], None]) -> None:
+    def __init__(
+        self, host: str, path: str, on_frame: OnFrame, on_chunk_end: Callable[[], None], api_key: str = ""
+    ) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         self._hello = (
             f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{key_header(api_key)}\r\n"
         ).encode()
         self._on_frame = on_frame
         self._on_chunk_end = on_chunk_end
@@ -129,14 +133,14 @@ async def connect(client: WebSocketClient, host: str, port: int) -> None:
 class Injector:
     """Sends a command again and again, up to `window` of them without an answer."""
 
-    def __init__(self, host: str, window: int) -> None:
+    def __init__(self, host: str, window: int, api_key: str = "") -> None:
         self._window = window
         self._frame = b""
         self._left = 0
         self._under_way = 0
         self._acks_in_chunk = 0
         self._acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.client = WebSocketClient(host, "/ws", self._on_frame, self._on_chunk_end)
+        self.client = WebSocketClient(host, "/ws", self._on_frame, self._on_chunk_end, api_key)
 
     async def run(self, command: bytes, count: int) -> float:
         """Returns the seconds until the last of `count` commands is acknowledged."""

@@ -132,3 +132,8 @@ def key_view(key: ApiKey) -> dict[str, Any]:
 
 def _time(at: int | None) -> str | None:
     return None if at is None else iso_timestamp(at)
+
+
+SCHEMAS = {"KeyRequest": KeyRequest.model_json_schema(ref_template="#/components/schemas/{model}")}
+SCHEMAS |= SCHEMAS["KeyRequest"].pop("$defs")
+"""Components that openapi_extra refers to, which FastAPI does not find by itself."""

@@ -183,7 +183,14 @@ class ErrorView(BaseModel):
     error: ErrorBody
 
 
-_MEANINGS = {
+ACCESS_MEANINGS = {
+    401: ("unauthenticated", "this key is unknown, revoked or mistyped; `organism keys list` shows those there are"),
+    403: ("forbidden", "this needs the role operator; key:dashboard is viewer"),
+    429: ("rate_limited", "more than 1000 requests per second (auth.limits.requests_per_s); try again in 0.01 s"),
+}
+"""Failures of every route, of who may use it."""
+
+_MEANINGS = ACCESS_MEANINGS | {
     400: ("malformed", "cannot be read: a JSON object is needed, this is an array"),
     404: ("not_found", "no agent named 'greter'; GET /api/v1/agents lists them"),
     409: ("thread_killed", "thread 018d0f5e was killed; start a new one by leaving thread_id out"),
@@ -198,8 +205,8 @@ _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"ty
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that can fail in these ways; 422 and 503 every route can."""
-    return {status: _failure(status) for status in sorted({*statuses, 422, 503})}
+    """The `responses` of a route that can fail in these ways; 422, 503 and those of access control every route can."""
+    return {status: _failure(status) for status in sorted({*statuses, *ACCESS_MEANINGS, 422, 503})}
 
 
 def _failure(status: int) -> dict[str, Any]:

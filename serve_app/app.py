@@ -17,6 +17,7 @@ from organism.ref import OrganismRef
 from organism.sessions.ref import SessionsRef
 from serve_app import error_handlers, websocket
 from serve_app.access import Access
+from serve_app.access_models import SCHEMAS as ACCESS_SCHEMAS
 from serve_app.dependencies import OpenStreams, Replica
 from serve_app.feed import Feed
 from serve_app.gate import Gate, Place
@@ -51,6 +52,12 @@ from serve_app.socketio.server import SocketIO, socketio_of_app
 
 BASE_PATH = "/api/v1"
 SESSION_PATHS = ("/api", BASE_PATH)
+
+SECURITY_SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "`organism keys add` makes one"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "a key, or a JWT where auth.jwt says how to tell"},
+}
+"""One of them, where there is authentication at all."""
 
 CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
@@ -185,8 +192,11 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 **control.SCHEMAS,
                 **SESSION_SCHEMAS,
                 **LIBRARIAN_SCHEMAS,
+                **ACCESS_SCHEMAS,
                 **schemas,
             }
+            app.openapi_schema["components"]["securitySchemes"] = SECURITY_SCHEMES
+            app.openapi_schema["security"] = [{}, *({name: []} for name in SECURITY_SCHEMES)]
         return app.openapi_schema
 
     return document

@@ -31,8 +31,8 @@ MISSING = (
     "`organism keys add` makes keys"
 )
 
-BATCHED = ("inject",)
-"""Verbs that come by the thousand: their records are not waited for."""
+FREQUENT = ("inject", "session.create", "session.delete")
+"""Verbs that come by the thousand: their records are not waited for, and made only where it is known who it was."""
 
 Bound = Literal["refused", "agent", "library", "handled"]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -126,12 +126,15 @@ class GuardedRoute(APIRoute):
         await super().handle(scope, receive, send_recorded)
 
     async def _record(self, scope: Scope, status: int) -> None:
+        access = scope["app"].state.replica.access
+        is_frequent = self.need.audit in FREQUENT
+        if is_frequent and not access.authority.is_required:
+            return
         record = record_of(scope, self.need.audit, _target_of(scope), status)
-        auditor = scope["app"].state.replica.access.auditor
-        if self.need.audit in BATCHED:
-            auditor.note(record)
+        if is_frequent:
+            access.auditor.note(record)
         else:
-            await auditor.keep(record)
+            await access.auditor.keep(record)
 
 
 def _check_bounds(bound: Bound, principal: Principal, parameters: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ from librarian.values import (
     SymbolView,
 )
 from serve_app import librarian_requests as requests
-from serve_app.api_models import Counts, ErrorView
+from serve_app.api_models import ACCESS_MEANINGS, Counts, ErrorView
 from serve_app.librarian_requests import GIT_URL, LIBRARY_ID
 
 COMMIT = "4c9fb5c1d1b7a2f0a4b3c8d2e1f0a9b8c7d6e5f4"
@@ -142,7 +142,7 @@ EXAMPLES: dict[type, Any] = {
     ),
 }
 
-_MEANINGS = {
+_MEANINGS = ACCESS_MEANINGS | {
     400: ("malformed", "cannot be read: a JSON object is needed, this is an array"),
     404: ("library_not_found", "no library 'fastapi-abc12345'; GET /librarian/libraries lists them"),
     409: ("embedder_mismatch", "library 'fastapi-abc12345' was made with another embedder; ingest it again"),
@@ -191,7 +191,7 @@ def answers(
 
 def librarian_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can fail in these ways; 422 and 503 every route can."""
-    return {status: _failure(status) for status in sorted({*statuses, 422, 503})}
+    return {status: _failure(status) for status in sorted({*statuses, *ACCESS_MEANINGS, 422, 503})}
 
 
 def _failure(status: int) -> dict[str, Any]:

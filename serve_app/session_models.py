@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from organism.sessions.events import AnyEvent, AssistantMessage
 from organism.sessions.records import ModelChoice, NewSession, SessionView
 from serve_app import session_requests as requests
+from serve_app.api_models import ACCESS_MEANINGS
 
 BUSY = "Agent is already executing a task. Complete or abort the current task before starting a new one."
 
@@ -153,7 +154,7 @@ class Version(BaseModel):
     version: str
 
 
-_MEANINGS = {
+_MEANINGS = ACCESS_MEANINGS | {
     400: ("invalid_request", "sessionId: Field required"),
     404: ("session_not_found", "no session '018d0f5e-1a2b-7c3d-8e4f-5a6b7c8d9e0f'"),
     409: ("session_busy", BUSY),
@@ -183,7 +184,7 @@ STREAM: dict[str, Any] = {
 
 def session_failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a session route that can fail in these ways; with a bad request, and 503, every one can."""
-    return {status: _failure(status) for status in sorted({*statuses, 400, 413, 415, 503})}
+    return {status: _failure(status) for status in sorted({*statuses, *ACCESS_MEANINGS, 400, 413, 415, 503})}
 
 
 def _failure(status: int) -> dict[str, Any]:

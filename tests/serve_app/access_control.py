@@ -1,0 +1,92 @@
+"""The application with access control, over storage in memory, and callers of every kind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import jwt
+from fake_librarian import FakeLibrarian
+from fake_organism import FakeOrganism
+from fake_sessions import FakeSessions
+from fastapi import FastAPI
+from serve_app.jwt_tokens import TokenVerifier
+
+from organism.access.desk import AccessDesk
+from organism.access.keys import NewKey
+from organism.access.principal import Bounds, Role
+from organism.config import JwtSection, PrincipalLimits
+from organism.messages import now_ms
+from organism.storage.access.memory import MemoryAccessStorage
+from serve_app.app import build_app
+from serve_app.gate import Place
+
+SECRET = "a secret of the tests that is long enough for HS256"
+HOST = "organism.example"
+
+ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+
+
+@dataclass
+class Guarded:
+    """app: with `storage` behind its keys. keys: what is sent, by who sends it."""
+
+    app: FastAPI
+    storage: MemoryAccessStorage
+    desk: AccessDesk
+    organism: FakeOrganism
+    sessions: FakeSessions
+    keys: dict[str, str] = field(default_factory=dict)
+
+    async def add(self, name: str, role: Role, bounds: Bounds | None = None) -> str:
+        self.keys[name] = (await self.desk.add_key(NewKey(name, role, bounds))).text
+        return self.keys[name]
+
+    async def refresh(self) -> None:
+        await self.app.state.replica.access.refresh()
+
+    def client(self, name: str | None = None) -> httpx.AsyncClient:
+        """One that sends the key of this name; None: nothing."""
+        headers = {} if name is None else {"x-api-key": self.keys[name]}
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}", headers=headers, timeout=20)
+
+
+def token(
+    role: str | None = "admin", *, secret: str = SECRET, expires_in_s: float = 60, algorithm: str = "HS256"
+) -> str:
+    claims = {"sub": "alice", "exp": time.time() + expires_in_s} | ({} if role is None else {"role": role})
+    return jwt.encode(claims, "" if algorithm == "none" else secret, algorithm)
+
+
+@asynccontextmanager
+async def guarded(
+    folder: Path, limits: PrincipalLimits | None = None, *, takes_tokens: bool = True, bind_host: str = "0.0.0.0"
+) -> AsyncIterator[Guarded]:
+    """With a key of each role and of each kind that does not open: `viewer`, `operator`, `admin`, `expired`,
+    `revoked`; `other` is another operator."""
+    storage = MemoryAccessStorage()
+    desk = AccessDesk(storage, lambda: limits or PrincipalLimits())
+    organism, sessions = FakeOrganism(), FakeSessions(folder / "workspace")
+    verifier = TokenVerifier(JwtSection(secret_env="S"), SECRET, folder) if takes_tokens else None
+    app = build_app(
+        organism,
+        lambda: sessions,
+        FakeLibrarian(),
+        access_service=desk,
+        verifier=verifier,
+        place=Place(bind_host),
+    )
+    it = Guarded(app, storage, desk, organism, sessions)
+    for role in ROLES:
+        await it.add(role.label, role)
+    await it.add("other", Role.OPERATOR)
+    await it.add("revoked", Role.ADMIN)
+    await desk.revoke_key("revoked")
+    it.keys["expired"] = (await desk.add_key(NewKey("expired", Role.ADMIN, None, now_ms() - 1))).text
+    async with app.router.lifespan_context(app):
+        yield it
