@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Self
 
 import orjson
 
 from organism.client.answers import Answer, Models, OfferedAgent, SessionPage
+from organism.client.credentials import Credentials, credentials_of
 from organism.client.events import Event, read_event
 from organism.client.following import Events, run, watch
 from organism.client.http import Http
@@ -31,7 +34,12 @@ class AsyncClient:
         query_timeout_s: of `query`, which takes as long as the run; None waits for ever.
         reconnect_timeout_s: how long a stream tries to come back after its connection was lost; `watch` has its own.
         idle_timeout_s: a stream without a sign of life counts as lost; servers send a heartbeat every 10 s.
-        headers: sent with every request, for instance for a proxy that wants a key.
+        api_key: a key that `organism keys add` has made, or a JWT; ORGANISM_API_KEY by default. Sent to no other host.
+        ca_file: PEM of the authority whose certificates an https:// address may have; ORGANISM_CA_FILE by default.
+        headers: sent with every request, for instance for a proxy that wants a key of its own.
+
+    Raises:
+        ValueError: the address, the key or the CA file cannot be used.
     """
 
     def __init__(
@@ -42,9 +50,17 @@ class AsyncClient:
         query_timeout_s: float | None = None,
         reconnect_timeout_s: float = 60.0,
         idle_timeout_s: float = 35.0,
+        api_key: str | None = None,
+        ca_file: Path | str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._http = Http(base_url, timeout_s=timeout_s, idle_timeout_s=idle_timeout_s, headers=headers)
+        self._http = Http(
+            base_url,
+            timeout_s=timeout_s,
+            idle_timeout_s=idle_timeout_s,
+            credentials=_credentials(api_key, ca_file),
+            headers=headers,
+        )
         self._query_timeout_s = query_timeout_s
         self._reconnect_timeout_s = reconnect_timeout_s
         self.librarian = AsyncLibrarian(
@@ -222,6 +238,14 @@ class AsyncSession:
     def _noted(self, session: Mapping[str, Any]) -> SessionView:
         self.view = _view_of(session)
         return self.view
+
+
+def _credentials(api_key: str | None, ca_file: Path | str | None) -> Credentials:
+    """What was given, and from the environment what was not: read here, as the client is made, and nowhere below."""
+    known = credentials_of(os.environ)
+    return Credentials(
+        known.api_key if api_key is None else api_key, known.ca_file if ca_file is None else Path(ca_file)
+    )
 
 
 def _view_of(session: Mapping[str, Any]) -> SessionView:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from organism.client.async_client import AsyncClient, AsyncSession
@@ -71,6 +72,8 @@ class Client(_Outer):
         query_timeout_s: float | None = None,
         reconnect_timeout_s: float = 60.0,
         idle_timeout_s: float = 35.0,
+        api_key: str | None = None,
+        ca_file: Path | str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._inner = AsyncClient(
@@ -79,6 +82,8 @@ class Client(_Outer):
             query_timeout_s=query_timeout_s,
             reconnect_timeout_s=reconnect_timeout_s,
             idle_timeout_s=idle_timeout_s,
+            api_key=api_key,
+            ca_file=ca_file,
             headers=headers,
         )
         self._thread = LoopThread()

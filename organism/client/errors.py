@@ -3,15 +3,19 @@
 ClientError
 ├── ApiError               the server refused, or failed
 │   ├── BadRequest         400, 413, 415: a field is missing or malformed; the text names it
+│   ├── Unauthenticated    401: no key, or none that the server takes
+│   ├── Forbidden          403: the key may not do this; the text names the role that may
 │   ├── NotFound           404: no such library, chunk, file or ingest
 │   │   └── SessionNotFound
 │   ├── LibraryUnusable    409, 500: made with another embedder, or damaged; the text says to ingest it again
 │   ├── IngestFailed       the repository could not be ingested; the library is as it was
 │   ├── Busy               409: a run is under way in this session, or elsewhere on an exclusive server
 │   ├── LimitReached       429: `retry_after_s`
+│   │   └── RateLimited    more requests than this key may send
 │   ├── ModelFailed        502: the text says which model and why
 │   └── Unavailable        503: storage or organism cannot be used at present
 ├── Unreachable            nothing answers at the address
+├── CertificateRefused     the server shows a certificate of an authority that is not trusted
 ├── TimedOut               no answer in time
 ├── ConnectionLost         the connection broke, and could not be made again in time
 └── UnexpectedAnswer       this is not the API of an organism
@@ -60,6 +64,17 @@ class BadRequest(ApiError):
     """A field is missing, malformed or too large."""
 
 
+class Unauthenticated(ApiError):
+    """The server needs a key and was sent none, or one that it does not take (unknown, expired, revoked)."""
+
+    def __str__(self) -> str:
+        return f"{self.text}; a client takes it as api_key, or from ORGANISM_API_KEY"
+
+
+class Forbidden(ApiError):
+    """The key is good, and may not do this: another role is needed, or it is bound to other things."""
+
+
 class NotFound(ApiError):
     """What is asked for is not there."""
 
@@ -84,6 +99,10 @@ class LimitReached(ApiError):
     """Too much at present; the same request may be taken after `retry_after_s`."""
 
 
+class RateLimited(LimitReached):
+    """More requests than this key may send; `retry_after_s` says how long to wait."""
+
+
 class ModelFailed(ApiError):
     """The model provider failed."""
 
@@ -94,6 +113,8 @@ class Unavailable(ApiError):
 
 KIND_OF_STATUS: dict[int, type[ApiError]] = {
     400: BadRequest,
+    401: Unauthenticated,
+    403: Forbidden,
     404: SessionNotFound,
     409: Busy,
     413: BadRequest,
@@ -116,6 +137,7 @@ KIND_OF_CODE: dict[str, type[ApiError]] = {
     "source_unavailable": IngestFailed,
     "ingest_cancelled": IngestFailed,
     "ingest_interrupted": IngestFailed,
+    "rate_limited": RateLimited,
 }
 """Where the status alone does not tell; asked first."""
 
@@ -130,6 +152,21 @@ class Unreachable(ClientError):
 
     def __str__(self) -> str:
         return f"nothing answers at {self.url} ({self.reason}); start it with `organism up`"
+
+
+class CertificateRefused(ClientError):
+    """The server shows a certificate that is not trusted; nothing was sent."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the certificate of {self.url} is not trusted ({self.reason}); "
+            "name the file of its authority in ORGANISM_CA_FILE"
+        )
 
 
 class TimedOut(ClientError):

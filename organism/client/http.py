@@ -10,10 +10,12 @@ import httpx
 import orjson
 
 from organism.client.address import is_address, may_use_proxy
+from organism.client.credentials import Credentials, is_untrusted
 from organism.client.errors import (
     KIND_OF_CODE,
     KIND_OF_STATUS,
     ApiError,
+    CertificateRefused,
     ConnectionLost,
     TimedOut,
     UnexpectedAnswer,
@@ -33,11 +35,21 @@ class Http:
     """The connections to one organism.
 
     timeout_s: of a request that does not wait for a run. idle_timeout_s: without a sign of life, also no heartbeat, a
-    stream counts as broken.
+    stream counts as broken. headers: over those of the credentials. Redirects are not followed, so that a key goes
+    nowhere else.
+
+    Raises:
+        ValueError: this is no address, or the CA file cannot be used.
     """
 
     def __init__(
-        self, url: str, *, timeout_s: float, idle_timeout_s: float, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        idle_timeout_s: float,
+        credentials: Credentials,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         if not is_address(url):
             raise ValueError(f"{url!r} is no address; give it as http://host:port")
@@ -46,7 +58,8 @@ class Http:
         self._idle_timeout_s = idle_timeout_s
         self._http = httpx.AsyncClient(
             base_url=f"{self.url}/api/v1/",
-            headers=dict(headers or {}),
+            headers=_merged(credentials.headers, headers or {}),
+            verify=credentials.verifies(self.url),
             trust_env=may_use_proxy(self.url),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
         )
@@ -173,6 +186,8 @@ class Http:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if is_untrusted(error):
+                raise CertificateRefused(self.url, str(error)) from error
             raise Unreachable(self.url, str(error) or type(error).__name__) from error
         except httpx.TimeoutException as error:
             raise TimedOut(self.url, timeout_s) from error
@@ -204,6 +219,12 @@ def _retry_after_s(response: httpx.Response) -> float | None:
     """Only in seconds: the form with a date is not used by organisms."""
     value = response.headers.get("retry-after", "")
     return float(value) if value.isascii() and value.isdecimal() else None
+
+
+def _merged(headers: Mapping[str, str], over: Mapping[str, str]) -> httpx.Headers:
+    merged = httpx.Headers(headers)
+    merged.update(over)
+    return merged
 
 
 def _given(body: Mapping[str, Any]) -> dict[str, Any]:
