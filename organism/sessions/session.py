@@ -346,8 +346,8 @@ class Session:
 
     def next_append(self) -> Append | None:
         frames = [frame for frame in self._outbox if frame.seq is not None]
-        if self.has_left or not (frames or self._changed):
-            return None
+        if self.has_left or not (frames or self._changed or self._storage_error):
+            return None  # after an error the record is stored in any case: that shows that it can be again
         self._changing, self._changed = [*self._changing, *self._changed], []
         is_running = self.run is not None and self.run.loop is not None
         record = self.record.model_copy(

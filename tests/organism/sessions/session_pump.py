@@ -20,13 +20,15 @@ from organism.sessions.wire import AgentAnswer, Append, Loaded, SessionCellPort,
 
 
 class FakeLink:
-    """Implements SessionLink. `failure` decides of each append; `gate` closed holds all of them back."""
+    """Implements SessionLink. `failure` decides of each append; `gate` closed holds all of them back. is_limited: see
+    Loaded."""
 
     def __init__(self) -> None:
         self.records: dict[str, SessionRecord] = {}
         self.frames: dict[str, list[Frame]] = {}
         self.leases: dict[str, int] = {}
         self.loads = 0
+        self.is_limited = False
         self.appends: list[Append] = []
         self.batches = 0
         self.released: list[tuple[str, int]] = []
@@ -57,7 +59,8 @@ class FakeLink:
         if session_id not in self.records:
             raise SessionNotFound(session_id)
         self.leases[session_id] = self.leases.get(session_id, 0) + 1
-        return Loaded(self.records[session_id], self.leases[session_id], list(self.frames[session_id]))
+        stored = list(self.frames[session_id])
+        return Loaded(self.records[session_id], self.leases[session_id], stored, self.is_limited)
 
     async def append(self, appends: list[Append]) -> list[OrganismError | None]:
         self.batches += 1

@@ -13,7 +13,15 @@ import pytest
 from session_pump import FakeLink, FakeToolset, Follower, FunctionTool, cell_spec, scripted, served
 
 from organism.config import LlmSection
-from organism.errors import InvalidQuery, RunInterrupted, ServerExclusive, SessionBusy, StorageUnavailable
+from organism.errors import (
+    InvalidQuery,
+    RunInterrupted,
+    ServerExclusive,
+    SessionBusy,
+    StorageUnavailable,
+    TokensSpent,
+    TooManyRuns,
+)
 from organism.llm.base import BudgetExceeded, ModelError, NoModelConfigured
 from organism.sessions import session_cell
 from organism.sessions.records import SessionChanges
@@ -341,7 +349,11 @@ async def test_the_model_is_asked_while_the_beginning_is_being_stored(tmp_path, 
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
-@pytest.mark.parametrize("error", [ServerExclusive("other"), StorageUnavailable("disk full")], ids=["taken", "full"])
+@pytest.mark.parametrize(
+    "error",
+    [ServerExclusive("other"), StorageUnavailable("disk full"), TooManyRuns(2), TokensSpent(100, 60.0)],
+    ids=lambda error: error.code,
+)
 async def test_of_a_run_that_was_refused_nothing_remains(tmp_path, link, llm, error, exclusive):
     if not exclusive:
         llm.script(HELD)  # under way when the refusal comes
@@ -362,6 +374,22 @@ async def test_of_a_run_that_was_refused_nothing_remains(tmp_path, link, llm, er
         assert (await cell.ask("s", Query("Again"))).status == "idle"
     assert llm.request_count == (1 if exclusive else 2)  # an exclusive server asks the model only when it may run
     assert [each["content"] for each in llm.requests[-1].body["messages"]] == ["Be brief.", "Again"]
+
+
+async def test_no_model_is_asked_for_a_limited_owner_before_the_run_may_begin(tmp_path, link, llm):
+    link.is_limited = True
+    link.gate.clear()
+    link.failure = lambda append: TokensSpent(100, 60.0) if append.begins_run else None
+    async with opened(tmp_path, link, served(llm.base_url)) as cell:
+        begun = asyncio.create_task(cell.begin("s", Query("Hi")))
+        await until(lambda: link.batches == 1)
+        link.gate.set()
+        with pytest.raises(TokensSpent):
+            await begun
+        assert llm.request_count == 0
+        link.failure = lambda _: None
+        assert (await cell.ask("s", Query("Again"))).status == "idle"
+    assert llm.request_count == 1
 
 
 async def test_what_cannot_be_stored_ends_the_run_and_is_stored_later(tmp_path, link, llm):
@@ -516,6 +544,16 @@ async def test_a_title_has_six_words_and_no_quotation_marks(tmp_path, link):
         summary = await cell.summarize("s", [{"role": "user", "content": "Count"}], None)
     assert summary.summary == "One two three four five six"
     assert summary.provider == "scripted"
+    assert link.records["s"].tokens > 0
+
+
+async def test_a_title_is_answered_also_where_its_tokens_cannot_be_stored_now(tmp_path, link):
+    link.failure = lambda _: StorageUnavailable("disk full")
+    async with opened(tmp_path, link, scripted("One two.")) as cell:
+        assert (await cell.summarize("s", [{"role": "user", "content": "Count"}], None)).summary == "One two"
+        assert link.records["s"].tokens == 0
+        link.failure = lambda _: None
+        await until(lambda: link.records["s"].tokens > 0)
 
 
 def _changes(name: str) -> Any:
