@@ -32,6 +32,15 @@ async def test_a_file_is_described(workspace):
     assert body == {"type": "file", "name": "a.txt", "size": 5, "path": "a.txt"}
 
 
+@pytest.mark.parametrize("path", ["a.txt", "."])
+async def test_no_browser_shows_it_as_a_page_of_this_server(workspace, path):
+    client, session_id = workspace
+    headers = (await client.get(FILES, params={"sessionId": session_id, "path": path})).headers
+    assert headers["content-disposition"] == "attachment"
+    assert headers.get_list("content-security-policy") == ["sandbox; default-src 'none'"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
 @pytest.mark.parametrize("params", [{}, {"path": ""}, {"path": "."}])
 async def test_a_directory_is_listed_folders_first(workspace, params):
     client, session_id = workspace
