@@ -56,7 +56,7 @@ async def inject(request: Request, replica: ReplicaDep) -> Response:
         message = await _json_inject(request, replica)
     else:
         raise UnsupportedMediaType(media_type)
-    audit_target(request.scope, message.to)
+    audit_target(request.scope, message.recipient)
     accepted = await replica.inlet.submit(message)
     return json_of(accepted._asdict())
 

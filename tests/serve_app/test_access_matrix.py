@@ -27,7 +27,7 @@ ROWS: dict[tuple[str, str], Role | None] = {
         for path in (
             "agents", "agents/{name}", "agents/{name}/config", "agents/{name}/schema", "dead-letters", "messages",
             "organism", "organism/config", "threads", "threads/{thread_id}", "threads/{thread_id}/messages", "me",
-            "models", "librarian/jobs", "librarian/jobs/{job_id}", "librarian/libraries",
+            "models", "version", "librarian/jobs", "librarian/jobs/{job_id}", "librarian/libraries",
             "librarian/libraries/{library_id}", "librarian/libraries/{library_id}/chunks/{chunk_id:path}",
             "librarian/libraries/{library_id}/files/{path:path}", "librarian/libraries/{library_id}/symbols",
         )
@@ -52,7 +52,7 @@ ROWS: dict[tuple[str, str], Role | None] = {
         for method, path in (
             ("GET", ""), ("GET", "/"), ("POST", "/create"), ("GET", "/details"), ("POST", "/details"),
             ("GET", "/status"), ("POST", "/update"), ("POST", "/model"), ("POST", "/restore"), ("POST", "/delete"),
-            ("POST", "/query"), ("POST", "/query/stream"), ("POST", "/abort"), ("POST", "/generate-summary"),
+            ("POST", "/query"), ("POST", "/query/stream"), ("POST", "/abort"), ("POST", "/{session_id}/abort"), ("POST", "/generate-summary"),
             ("GET", "/events"), ("POST", "/events"), ("GET", "/events/stream"), ("GET", "/workspace/files"),
             ("GET", "/workspace/search"), ("POST", "/workspace/validate"),
         )
@@ -114,7 +114,7 @@ def headers_of(it: Guarded, caller: str) -> dict[str, str]:
 
 async def answer(it: Guarded, method: str, template: str, caller: str, **body: Any) -> httpx.Response:
     path = template
-    for name in ("name", "thread_id", "message_id", "library_id", "job_id", "chunk_id:path", "path:path"):
+    for name in ("name", "thread_id", "message_id", "library_id", "job_id", "chunk_id:path", "path:path", "session_id"):
         path = path.replace(f"{{{name}}}", "revoked" if "/keys/" in path else "unknown")
     async with it.client() as client:
         return await client.request(method, path, headers=headers_of(it, caller), json=body or None)

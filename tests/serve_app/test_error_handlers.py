@@ -15,7 +15,7 @@ def all_errors(kind: type[OrganismError] = OrganismError) -> list[type[OrganismE
 
 @pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
 def test_every_error_has_a_status(kind):
-    assert status_of(kind.__new__(kind)) in {400, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504}
+    assert status_of(kind.__new__(kind)) in {400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504}
 
 
 def test_the_nearest_class_decides():
