@@ -9,10 +9,12 @@ import typer
 from typer.core import TyperGroup
 
 from organism.cli import (
+    audit,
     chat,
     checking,
     control,
     following,
+    keys,
     librarian,
     lifecycle,
     mcp,
@@ -21,6 +23,7 @@ from organism.cli import (
     starter,
     storage,
 )
+from organism.cli.credentials import ENVIRONMENT
 from organism.cli.failures import EXIT_CODES, CliFailure
 from organism.cli.options import wants_json
 from organism.cli.output import Screen
@@ -50,7 +53,7 @@ def _root(
 ) -> None:
     """Starts, watches and steers an organism of supervised agents.
 
-    Every command takes --json. All but up, check, new and storage speak with a running organism through its API.
+    Every command takes --json. All but up, check, new, keys and storage speak with a running organism through its API.
     """
 
 
@@ -59,13 +62,16 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name="organism",
         cls=Commands,
-        epilog=EXIT_CODES,
+        epilog=f"{ENVIRONMENT}\n\n{EXIT_CODES}",
         no_args_is_help=True,
         pretty_exceptions_show_locals=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for module in (lifecycle, queries, control, following, chat, sessions, librarian, mcp, checking, starter, storage):
+    modules = (
+        lifecycle, queries, control, following, chat, sessions, librarian, mcp, checking, starter, storage, keys, audit,
+    )  # fmt: skip
+    for module in modules:
         module.register(app)
     return app
 

@@ -90,7 +90,7 @@ class Chat:
                 self._screen.notice(f"`organism chat --session {self._session.id}` goes on from here")
                 return
             try:
-                with failures():
+                with failures(self._client.url):
                     self._do(line)
             except CliFailure as failure:
                 self._screen.failure(failure)  # of this question; the next one may be answered

@@ -11,8 +11,18 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NothingAnswers, WrongUse
+from organism.cli.credentials import find_credentials
+from organism.cli.failures import (
+    CliFailure,
+    ConnectionTrouble,
+    ExitCode,
+    NothingAnswers,
+    NotTrusted,
+    WrongUse,
+    with_remedy,
+)
 from organism.client.address import is_address, may_use_proxy
+from organism.client.credentials import Credentials, is_untrusted
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RUN_FILE = Path(".organism") / "run.json"
@@ -54,8 +64,9 @@ def find_url(url: str | None) -> str:
 class RefusedByApi(CliFailure):
     """The API answered with an error, or with something that is not its own."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, url: str) -> None:
         code, message, details = _error_of(response)
+        message = with_remedy(response.status_code, message, url, _retry_after_s(response))
         super().__init__(message, ExitCode.REFUSED, code, details)
         self.status_code = response.status_code
 
@@ -70,16 +81,33 @@ def _error_of(response: httpx.Response) -> tuple[str, str, Any]:
         return "http", f"{request.method} {request.url} answered {response.status_code}: {said}", None
 
 
+def _retry_after_s(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdecimal() else None
+
+
 class Api:
     """Asks and tells one organism; a context manager, so that its connection is closed.
 
-    Every call raises NothingAnswers, RefusedByApi or another CliFailure.
+    Every call raises NothingAnswers, RefusedByApi or another CliFailure. Redirects are not followed, so that the key
+    goes nowhere else. credentials: those of the environment by default.
     """
 
-    def __init__(self, url: str | None, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str | None, timeout_s: float = 60.0, *, credentials: Credentials | None = None) -> None:
         self.url = find_url(url)
+        self.credentials = find_credentials() if credentials is None else credentials
         self._timeout_s = timeout_s
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1/", timeout=timeout_s, trust_env=may_use_proxy(self.url))
+        try:
+            verify = self.credentials.verifies(self.url)
+        except ValueError as error:
+            raise WrongUse(f"ORGANISM_CA_FILE: {error}") from error
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/v1/",
+            headers=self.credentials.headers,
+            timeout=timeout_s,
+            trust_env=may_use_proxy(self.url),
+            verify=verify,
+        )
 
     def __enter__(self) -> Api:
         return self
@@ -117,7 +145,7 @@ class Api:
     def _call(self, method: str, path: tuple[str, ...], **options: Any) -> dict[str, Any]:
         response = self._send(method, "/".join(quote(part, safe="") for part in path), options)
         if not response.is_success:
-            raise RefusedByApi(response)
+            raise RefusedByApi(response, self.url)
         try:
             return orjson.loads(response.content)
         except ValueError:
@@ -129,6 +157,8 @@ class Api:
         try:
             return self._http.request(method, path, **options)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if is_untrusted(error):
+                raise NotTrusted(self.url, str(error)) from error
             raise NothingAnswers(self.url) from error
         except httpx.TimeoutException as error:
             message = f"{self.url} did not answer within {self._timeout_s:g} s; try again"
@@ -143,7 +173,7 @@ class Api:
 def answers(url: str) -> bool:
     """Whether anything at all listens there; an error status or a silence counts, a refused connection does not."""
     try:
-        httpx.get(f"{url}/health", timeout=5.0, trust_env=may_use_proxy(url))
+        _look(url, "health")
     except (httpx.ConnectError, httpx.ConnectTimeout):
         return False
     except httpx.TransportError:
@@ -154,6 +184,11 @@ def answers(url: str) -> bool:
 def is_ready(url: str) -> bool:
     """Whether pump and storage answer."""
     try:
-        return httpx.get(f"{url}/ready", timeout=5.0, trust_env=may_use_proxy(url)).is_success
+        return _look(url, "ready").is_success
     except httpx.TransportError:
         return False
+
+
+def _look(url: str, path: str) -> httpx.Response:
+    """Certificates are not looked at: nothing is sent that others may not know, and an expired one answers, too."""
+    return httpx.get(f"{url}/{path}", timeout=5.0, trust_env=may_use_proxy(url), verify=False)

@@ -91,6 +91,28 @@ class NothingAnswers(ConnectionTrouble):
         )
 
 
+class NotTrusted(ConnectionTrouble):
+    """The organism shows a certificate that is not trusted."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"the certificate of {url} is not trusted ({reason}); name the file of its authority in ORGANISM_CA_FILE",
+            code="not_trusted",
+        )
+
+
+def with_remedy(status: int, message: str, url: str, retry_after_s: float | None) -> str:
+    """What the API said, and what to do about it on a command line. (A 403 names the role that is needed.)"""
+    if status == 401:
+        return (
+            f"{message}\nset ORGANISM_API_KEY to a key of the organism at {url}; "
+            "`organism keys add NAME --role operator`, in its folder, makes one"
+        )
+    if status == 429 and retry_after_s is not None and "try again in" not in message:
+        return f"{message}; try again in {retry_after_s:g} s"
+    return message
+
+
 class WrongUse(CliFailure):
     """An argument cannot be used as it is."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,16 +12,17 @@ from typing import Annotated, Any
 import orjson
 import typer
 from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from organism.cli.client import Api, may_use_proxy
-from organism.cli.failures import CliFailure, ExitCode
+from organism.cli.failures import CliFailure, ExitCode, NotTrusted, with_remedy
 from organism.cli.options import AsJson, Url
 from organism.cli.output import Screen, message_line
+from organism.client.credentials import Credentials
 
 _FIRST_RECONNECT_S = 0.2
 _SLOWEST_RECONNECT_S = 5.0
-_REFUSALS = ("invalid_request", "malformed")
+_REFUSALS = ("invalid_request", "malformed", "unauthenticated", "forbidden")
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +51,7 @@ def tail(
         newest = api.last_seq()  # asked in any case: where nothing answers, this says so
     start = newest if since is None else int(since) if since.isdecimal() else since
     where = MessagesWanted(tuple(agent or ()), tuple(thread or ()), tuple(payload_type or ()))
-    asyncio.run(_show(screen, follow(api.url, where, start, screen.notice), count))
+    asyncio.run(_show(screen, follow(api.url, where, start, screen.notice, api.credentials), count))
 
 
 async def _show(screen: Screen, messages: AsyncGenerator[dict[str, Any]], count: int | None) -> None:
@@ -80,21 +82,28 @@ class MessagesWanted:
 
 
 async def follow(
-    url: str, where: MessagesWanted, since: int | str, notify: Callable[[str], None]
+    url: str,
+    where: MessagesWanted,
+    since: int | str,
+    notify: Callable[[str], None],
+    credentials: Credentials,
 ) -> AsyncGenerator[dict[str, Any]]:
     """The messages behind seq `since`, or not older than that time, each once and in order, for ever.
 
     `notify` is told once when the connection is lost and once when it is back.
 
     Raises:
-        CliFailure: the server refuses the subscription.
+        CliFailure: the server refuses the subscription, or the key.
     """
+    tls = credentials.tls(url)
     delay_s = _FIRST_RECONNECT_S
     is_lost = False
     while True:
         try:
             async with connect(
                 _stream_address(url),
+                additional_headers=credentials.headers,
+                ssl=tls,
                 max_size=None,  # a payload may have any size
                 proxy=True if may_use_proxy(url) else None,
             ) as socket:
@@ -109,7 +118,11 @@ async def follow(
                     if "event" not in event and (isinstance(since, str) or event["seq"] > since):
                         since = event["seq"]
                         yield event
+        except ssl.SSLCertVerificationError as error:
+            raise NotTrusted(url, str(error)) from error
         except (OSError, WebSocketException) as error:
+            if isinstance(error, InvalidStatus) and error.response.status_code in (401, 403):
+                raise _refused_key(url) from error
             if not is_lost:
                 notify(f"the connection to {url} is lost ({error}); connecting again, from {since} on")
             is_lost = True
@@ -125,6 +138,12 @@ def _has_skipped(event: dict[str, Any]) -> bool:
     if event.get("event") == "error" and event.get("code") in _REFUSALS:
         raise CliFailure(f"the organism refused to stream: {event.get('error')}", ExitCode.REFUSED, "refused")
     return event.get("event") == "lagged"
+
+
+def _refused_key(url: str) -> CliFailure:
+    """A handshake is answered without a reason."""
+    message = with_remedy(401, "the organism takes this key no more: it has expired, or was revoked", url, None)
+    return CliFailure(message, ExitCode.REFUSED, "unauthenticated")
 
 
 def _stream_address(url: str) -> str:

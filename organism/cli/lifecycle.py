@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,10 +14,11 @@ from typing import Annotated
 import typer
 
 from organism.cli.checking import organism_file, require_valid
-from organism.cli.client import RUN_FILE, Api, RunFile, answers, is_ready, read_run_file
-from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode
+from organism.cli.client import RUN_FILE, Api, RefusedByApi, RunFile, answers, is_ready, read_run_file
+from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NotTrusted
 from organism.cli.options import AsJson, Url
 from organism.cli.output import Screen
+from organism.cli.own_launcher import own_launcher
 from organism.config_file import CONFIG_NAME
 
 _POLL_S = 0.2
@@ -131,12 +133,15 @@ def down(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stops the organism gracefully: running handlers finish, what waits stays in the log; ends when it is gone."""
+    """Stops the organism gracefully: running handlers finish, what waits stays in the log; ends when it is gone.
+
+    Needs the role admin, save in the organism's own folder: who owns that and the process owns the organism.
+    """
     screen = Screen(as_json)
     with Api(url) as api:
         pid = _local_pid(api.url)
         with screen.working(f"stopping the organism at {api.url}"):
-            _ask_to_stop(api)
+            _ask_to_stop(api, screen)
             gone = _wait_for(lambda: not answers(api.url) and not (pid and process_lives(pid)), timeout_s)
     if not gone:
         message = f"the organism at {api.url} was told to stop and is not gone after {timeout_s:g} s"
@@ -147,8 +152,24 @@ def down(
         screen.line(f"the organism at {api.url} is stopped")
 
 
-def _ask_to_stop(api: Api) -> None:
-    api.get("organism")  # where nothing answers, this says so
+def _ask_to_stop(api: Api, screen: Screen) -> None:
+    try:
+        api.get("organism")  # where nothing answers, this says so
+        _post_stop(api)
+    except (RefusedByApi, NotTrusted) as refusal:
+        launcher = own_launcher(api.url) if _is_for_want_of_a_key(refusal) else None
+        if launcher is None:
+            raise
+        screen.notice(f"no key that may stop it; its launcher, process {launcher}, is yours and gets Ctrl-C instead")
+        os.kill(launcher, signal.SIGINT)
+
+
+def _is_for_want_of_a_key(refusal: RefusedByApi | NotTrusted) -> bool:
+    """Or of its certificate, without which no key is sent."""
+    return isinstance(refusal, NotTrusted) or refusal.status_code in (401, 403)
+
+
+def _post_stop(api: Api) -> None:
     try:
         api.post("organism", "stop")
     except ConnectionTrouble:

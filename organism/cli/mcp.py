@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from organism.cli.client import find_url
 from organism.cli.options import Url
-from organism.client import AsyncClient
+from organism.cli.session_client import async_client
 
 HOST = "127.0.0.1"
 
@@ -27,13 +26,13 @@ def mcp(
 
     The organism need not run yet: a tool that needs it says so.
     """
-    asyncio.run(_serve(find_url(url), port if http else None))
+    asyncio.run(_serve(url, port if http else None))
 
 
-async def _serve(url: str, port: int | None) -> None:
+async def _serve(url: str | None, port: int | None) -> None:
     from organism.cli.mcp_tools import build_server  # half a second that no other command should pay
 
-    async with AsyncClient(url) as client:
+    async with async_client(url) as client:
         server = build_server(client.librarian)
         if port is None:
             await server.run_stdio_async()

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from organism.cli.client import Api
+from organism.cli.client import Api, RefusedByApi, is_ready
+from organism.cli.failures import CliFailure, ExitCode
 from organism.cli.options import AsJson, Limit, Offset, Url
 from organism.cli.output import Screen, age, counted, duration, message_line, printable, styled_state
+from organism.cli.own_launcher import own_launcher
 
 _FIGURES = {"queue": "queue_depth", "running": "running", "handled": "handled", "restarts": "restarts", "pid": "pid"}
 """Columns of `status`, and the fields of an agent that they show."""
@@ -25,8 +27,11 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
     """Shows the organism and its agents: state, queue, restarts, process."""
     screen = Screen(as_json)
     with Api(url) as api:
-        organism = api.get("organism")
-        agents = _all_agents(api)
+        try:
+            organism = api.get("organism")
+            agents = _all_agents(api)
+        except RefusedByApi as refusal:
+            raise _what_is_known(api.url, refusal) from refusal
     if as_json:
         screen.json({"organism": organism, "agents": agents})
         return
@@ -36,6 +41,16 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
     )
     columns = ("agent", "state", *(f"#{each}" for each in _FIGURES), "last activity", "thread", "error")
     screen.table(columns, (_agent_row(agent) for agent in agents))
+
+
+def _what_is_known(url: str, refusal: RefusedByApi) -> CliFailure:
+    """Without a key nothing but whether it runs, for who stands in its folder."""
+    launcher = own_launcher(url) if refusal.status_code == 401 else None
+    if launcher is None:
+        return refusal
+    state = "is ready" if is_ready(url) else "is not ready"
+    message = f"the organism at {url} runs (process {launcher}) and {state}; what it does takes a key: {refusal}"
+    return CliFailure(message, ExitCode.REFUSED, refusal.code, refusal.details)
 
 
 def _all_agents(api: Api) -> list[dict[str, Any]]:
