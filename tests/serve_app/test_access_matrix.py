@@ -52,7 +52,8 @@ ROWS: dict[tuple[str, str], Role | None] = {
         for method, path in (
             ("GET", ""), ("GET", "/"), ("POST", "/create"), ("GET", "/details"), ("POST", "/details"),
             ("GET", "/status"), ("POST", "/update"), ("POST", "/model"), ("POST", "/restore"), ("POST", "/delete"),
-            ("POST", "/query"), ("POST", "/query/stream"), ("POST", "/abort"), ("POST", "/{session_id}/abort"), ("POST", "/generate-summary"),
+            ("POST", "/query"), ("POST", "/query/stream"), ("POST", "/abort"), ("POST", "/{session_id}/abort"),
+            ("POST", "/generate-summary"),
             ("GET", "/events"), ("POST", "/events"), ("GET", "/events/stream"), ("GET", "/workspace/files"),
             ("GET", "/workspace/search"), ("POST", "/workspace/validate"),
         )
