@@ -16,6 +16,7 @@ from organism.config import Listener
 from organism.config_rules import did_you_mean, listed
 from organism.errors import HandlerNotLoaded
 from organism.handlers import Context, HandlerResult
+from organism.masking import mask_text
 from organism.payloads import PayloadType
 
 HandlerFunction = Callable[[Any, Context], Awaitable[HandlerResult]]
@@ -153,7 +154,7 @@ def _why(error: BaseException, module_name: str, root: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{_shown(Path(error.filename), root)}:{error.lineno}: {type(error).__name__}: {error.msg}"
     place = _place(error, root)
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = mask_text(f"{type(error).__name__}: {error}") if str(error) else type(error).__name__
     return f"{place}: {text}" if place else text
 
 

@@ -16,6 +16,7 @@ from organism.config import Listener
 from organism.errors import InvalidPayload
 from organism.handlers import Completion, Context, HandlerResult, Reply, Send
 from organism.loading import Loaded
+from organism.masking import mask_text
 from organism.messages import Message
 from organism.payloads import serializer_for
 from organism.wire import CellSpec, Delivery, Outcome, Output
@@ -106,7 +107,8 @@ class Seat:
             try:
                 payload = self._payload(delivery.message)
             except Exception as problem:  # validators are user code; what is invalid now is so the next time
-                return self._failed(run, str(problem) if isinstance(problem, InvalidPayload) else describe(problem))
+                error = str(problem) if isinstance(problem, InvalidPayload) else describe(problem)
+                return self._failed(run, mask_text(error))
             outcome = await self._attempt(run, payload)
             if isinstance(outcome, Outcome):
                 return outcome
@@ -240,12 +242,13 @@ class Seat:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line, with the place where it was raised."""
+    """An error in one line, with the place where it was raised, and without secrets: it enters the log."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
     try:
         text = str(error)
     except BaseException:  # its __str__ is user code as well
         text = "it cannot say what happened"
-    shown = text[:MAX_ERROR_CHARACTERS].encode(errors="backslashreplace").decode()  # half a character is no UTF-8
+    masked = mask_text(text[: 10 * MAX_ERROR_CHARACTERS])  # before it is cut: half a secret may not look like one
+    shown = masked[:MAX_ERROR_CHARACTERS].encode(errors="backslashreplace").decode()  # half a character is no UTF-8
     return f"{type(error).__name__}: {shown}{place}"

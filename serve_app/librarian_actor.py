@@ -17,6 +17,7 @@ from librarian.errors import LibrarianError
 from organism import ray_actors
 from organism.config_file import environment
 from organism.garbage import calm_garbage_collector
+from organism.masked_log import mask_logs
 from organism.ray_actors.pump_name import MAX_CALLS
 from organism.ray_actors.restarts import was_started_again
 from organism.tasks import Tasks
@@ -38,6 +39,7 @@ class IngestActor:
     """Runs an Ingester. Ray restarts it; what it was ingesting is to be sent again then."""
 
     def __init__(self, settings: LibrarianSettings, namespace: str) -> None:
+        mask_logs()
         self._settings = settings
         self._announcer = IngestAnnouncer(lambda: ray_actors.connect(namespace))
         self._tasks = Tasks(_end_process)

@@ -1,10 +1,12 @@
-"""What handlers print, shown by the launcher behind the name of the actor that printed it."""
+"""What handlers print, shown by the launcher behind the name of the actor that printed it, without secrets."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from organism.masking import mask_text
 
 SERVE_ACTORS = ("ServeController", "ProxyActor", "HAProxyManager")
 """Ray Serve's own, which tell of themselves in its log files."""
@@ -23,5 +25,10 @@ class WorkerOutput:
             return
         stream = sys.stderr if batch.get("is_err") else sys.stdout
         shown = name.removeprefix("agent:").partition("@")[0]  # behind the @ a reload counts
-        stream.writelines(f"{shown} | {line}\n" for line in batch["lines"])
+        stream.writelines(f"{shown} | {line}\n" for line in _masked(batch["lines"]))
         stream.flush()
+
+
+def _masked(lines: Sequence[str]) -> list[str]:
+    """Together, as a private key takes several."""
+    return mask_text("\n".join(lines)).split("\n")

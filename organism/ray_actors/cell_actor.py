@@ -16,6 +16,7 @@ from organism.cell import Cell
 from organism.encoding import decode_deliveries, encode_report
 from organism.errors import OrganismError, OrganismUnreachable
 from organism.garbage import calm_garbage_collector
+from organism.masked_log import mask_logs
 from organism.messages import Message
 from organism.ray_actors.pump_name import find_pump
 from organism.wire import Attached, CellSpec, Report
@@ -29,6 +30,7 @@ class CellActor:
     """Runs one cell. Its `__repr__` is what the Ray dashboard and the logs show."""
 
     def __init__(self, spec: CellSpec, namespace: str) -> None:
+        mask_logs()
         self._spec = spec
         self._link = RayPumpLink(namespace)
         self._cell: Cell | None = None

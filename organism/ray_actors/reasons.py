@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ray.exceptions import ActorUnavailableError, RayError
 
+from organism.masking import mask_text
+
 DETAIL = "Worker exit detail: "
 NO_GOODBYE = "connection error code 2"
 MAX_CHARACTERS = 300
@@ -13,7 +15,7 @@ def reason_of(error: RayError) -> str:
     """Ray's explanation without the addresses and advice around it."""
     if isinstance(error, ActorUnavailableError):
         return "its process cannot be reached at present"
-    text = str(error)
+    text = mask_text(str(error))
     if NO_GOODBYE in text:
         return "its process was killed or crashed"
     lines = [line.strip() for line in text.splitlines()]

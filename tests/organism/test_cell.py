@@ -153,6 +153,7 @@ RAISED = {
     "TimeoutError()": "TimeoutError",
     "Unspeakable()": "Unspeakable: it cannot say what happened",
     "ValueError('x' * 100_000)": "ValueError: xxx",
+    "ValueError('x' * 1_990 + ' token=hunter2')": "x token=*** (handlers.py:",
     "ValueError('half \\ud83d')": r"half \ud83d (",
     "BaseExceptionGroup('both', [SystemExit(), ValueError()])": "both (2 sub-exceptions)",
 }

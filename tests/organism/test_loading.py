@@ -152,3 +152,8 @@ def test_handlers_may_be_objects_and_take_further_defaults(make_folder):
 def test_an_error_of_the_class_itself_is_told(make_folder):
     text = MODULE.replace("name: str", "name: 'Missing'")
     assert "Missing" in _reason(make_folder(), text)
+
+
+def test_a_secret_in_the_error_of_a_module_is_masked(make_folder):
+    text = "raise ValueError('cannot log in with password=hunter2')\n" + MODULE
+    assert "password=***" in _reason(make_folder(), text)

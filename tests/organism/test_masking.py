@@ -1,12 +1,16 @@
 """Secrets are masked wherever they stand; all else stays as it is."""
 
+import json
 import string
+import time
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from organism.access.keys import NewKey, issue
+from organism.access.principal import Role
 from organism.masking import MASK, mask, mask_text
 
 alphanumeric = st.text(string.ascii_letters + string.digits, min_size=24, max_size=40)
@@ -22,7 +26,12 @@ secrets = st.one_of(
     alphanumeric.map("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----".format),
     alphanumeric.map("-----BEGIN PRIVATE KEY-----\n{}".format),
 )
-plain = st.none() | st.booleans() | st.integers() | st.sampled_from(["", "hello", "handlers.hello.Greeting", "a b-c_d"])
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.sampled_from(["", "hello", "handlers.hello.Greeting", "a b-c_d"])
+)
 keys = st.sampled_from(["name", "prompt", "api_key_env", "max_tokens", "description", "a"])
 
 
@@ -106,6 +115,120 @@ def test_a_secret_as_a_key_is_masked():
     assert mask({"sk-abcdefghijklmnop": 1}) == {MASK: 1}
 
 
-def test_long_texts_take_linear_time():
-    for text in ("://" + ":" * 500_000, "-----BEGIN " * 20_000, "sk-" * 200_000, "eyJ" * 200_000, "Bearer " * 100_000):
-        mask_text(text)
+cores = st.text(string.ascii_letters + string.digits, max_size=19).map("Q7zR2mN8vK4x{}T5bY9wLd3HsF".format)
+"""Their ends are like no text that is drawn beside them."""
+names = st.sampled_from(
+    ["password", "api_key", "access_token", "refresh_token", "client_secret", "x-api-key", "DB_PASSWORD", "apiKey"]
+)
+headers = st.sampled_from(["Authorization", "X-API-Key", "Cookie", "Set-Cookie", "Proxy-Authorization", "X-Auth-Token"])
+odd = st.text(string.ascii_letters + "'\"\\!?&;,. =/é\n", max_size=5)
+"""What a value within quotes may hold beside letters."""
+
+
+def cased(texts):
+    return st.tuples(texts, st.sampled_from([str, str.lower, str.upper, str.title])).map(lambda both: both[1](both[0]))
+
+
+@st.composite
+def told_secrets(draw):
+    """The core of a secret, and a text that gives it away as such."""
+    core, name, header, around = draw(cores), draw(cased(names)), draw(cased(headers)), (draw(odd), draw(odd))
+    value, scheme = core.join(around), draw(st.sampled_from(["", "Bearer ", "basic "]))
+    in_url = draw(st.sampled_from(["", "-", "%20", ".", "~", "/", ")"])).join((core[:12], core[12:]))
+    shapes = [
+        f"{header}: {core}" if "api" in header.lower() or "token" in header.lower() else f"{header}: {scheme}{core}",
+        f"{header}:{core}",
+        f"Cookie: theme=dark; session={core}; lang=en",
+        f"GET /ws?{name}={in_url}&limit=1 HTTP/1.1",
+        f"wss://host/ws?since=0&{name}={in_url}",
+        f"{name}={core}",
+        f"connect(host='db', {name}={value!r}, port=5432)",
+        repr({"host": "db", name: value, "port": 5432}),
+        repr({name: [value]}),
+        repr([("host", "x"), (header.lower(), value)]),
+        repr([(b"host", b"x"), (header.lower().encode(), value.encode()), (b"accept", b"*/*")]),
+        repr(f"GET / HTTP/1.1\r\n{header}: {core}\r\nHost: x\r\n".encode()),
+        json.dumps({"a": {name: value}, "b": 1}),
+        json.dumps({"body": json.dumps({"a": {name: value}, "b": 1})}),
+        json.dumps({"c": json.dumps({"body": json.dumps({name: value})})}),
+        f"postgresql://me:{in_url}@db:5432/x",
+        f"https://{core}@github.com/a/b.git",
+        f"https://me:{core}@github.com/a/b.git",
+        f"-----BEGIN EC PRIVATE KEY-----\n{core}\n{core[::-1]}\n-----END EC PRIVATE KEY-----",
+        f"eyJhbGciOiJIUzI1NiJ9.{core}.{core}",
+        f"org_abcdefghjk_{core}",
+    ]
+    return (in_url if in_url in (shape := draw(st.sampled_from(shapes))) else core), shape
+
+
+@given(told_secrets(), st.text(max_size=50), st.text(max_size=50), st.sampled_from([" ", "\n", ", ", "; "]))
+def test_a_secret_that_a_text_tells_is_not_in_the_masked_one(told, before, after, separator):
+    secret, shape = told
+    masked = mask_text(f"{before}{separator}{shape}{separator}{after}")
+    assert secret not in masked
+    assert all(part not in masked for part in (secret[:12], secret[-12:]))
+    assert mask_text(masked) == masked
+
+
+@given(st.integers(0, 10_000), st.text(max_size=30), st.text(max_size=30))
+def test_our_own_keys_are_masked_also_in_the_middle_of_a_word(cut_off, before, after):
+    key = issue(NewKey("a", Role.VIEWER), 0).text
+    _, _, secret = key.split("_", 2)
+    assert secret not in mask_text(before + key + after)
+    shown = secret[: 8 + cut_off % 35]
+    assert shown not in mask_text(f"{before} {key[: len(key) - len(secret)]}{shown} {after}")
+
+
+words = st.sampled_from(
+    ["the", "token", "password", "authorization", "cookie", "secret", "a bearer of news", "basic understanding",
+     "api key", "is", "missing", "`X-API-Key`", "12", "(see README.md)", "handlers/hello.py:12", "thread",
+     "max_tokens=5", "a@b.c", "if token == expected", "http://127.0.0.1:8000/api/v1/agents", "PWD=/home/me",
+     "Unexpected token: '}'", "api_key_env=XAI_API_KEY", "password=None", "org_hello", "['password', 'email']"]
+)  # fmt: skip
+
+
+@given(st.lists(words, max_size=12), st.sampled_from([" ", ", ", "\n"]))
+def test_talk_of_secrets_is_not_masked(sentence, separator):
+    assert mask_text(separator.join(sentence)) == separator.join(sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("{'x-api-key': 'a', 'b': 1}", "{'x-api-key': '***', 'b': 1}"),
+        ("(b'cookie', b'a=b'), (b'host', b'x')", "(b'cookie', b'***'), (b'host', b'x')"),
+        ("login(password='x y', port=1, api_key=abc)", "login(password='***', port=1, api_key=***)"),
+        ("GET /ws?token=abc&since=1 HTTP/1.1", "GET /ws?token=***&since=1 HTTP/1.1"),
+        ("Authorization: Bearer abc\nHost: x", "Authorization: ***\nHost: x"),
+        ('"{\\"secret\\": \\"a\\\\\\"b\\", \\"c\\": 1}"', '"{\\"secret\\": \\"***\\", \\"c\\": 1}"'),
+        ("https://token@github.com/a/b.git", "https://***@github.com/a/b.git"),
+    ],
+)
+def test_what_stands_around_a_secret_stays(text, masked):
+    assert mask_text(text) == masked
+
+
+def test_how_a_header_looks_may_be_told():
+    text = "send a key as `X-API-Key` or a token as `Authorization: Bearer`; `organism keys add` makes one"
+    assert mask_text(text) == text
+
+
+UNITS = (
+    "password=", "password=,;", "'token': ", "token='", "token=\\'", 'token=\\"\\\\\\', "Authorization: ",
+    'cookie:="', "authorization \t", "x-api-key: ", "(b'cookie'   ", "(b'cookie',", "://", "://a:", "://a:b@",
+    "https://a", "org_abcdefghjk_", "eyJ", "eyJaaaa.", "sk-", "Bearer ", "Basic aaaaaaaaaaaaaaaaaaaaaaaa",
+    "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----END ", "[", "\\", "a",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("beginning", ["", "password='", 'token=\\"', "Authorization: ", "https://", "-----BEGIN "])
+def test_long_texts_take_linear_time(beginning):
+    for unit in UNITS:
+        short_s, long_s = (_seconds(beginning + unit * (size // len(unit))) for size in (10_000, 100_000))
+        assert long_s < 50 * short_s + 0.1, unit  # a hundred times, were it quadratic
+
+
+def _seconds(text):
+    start_s = time.process_time()
+    mask_text(text)
+    return time.process_time() - start_s

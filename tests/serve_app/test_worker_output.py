@@ -23,6 +23,11 @@ def test_what_goes_to_stderr_stays_there(capsys):
     assert (shown.out, shown.err) == ("", "greeter | oh\n")
 
 
+def test_secrets_are_masked_also_those_of_several_lines(capsys):
+    WorkerOutput("01")(batch("token=abc", "-----BEGIN PRIVATE KEY-----", "MII", "-----END PRIVATE KEY-----", "Dan"))
+    assert capsys.readouterr().out == "greeter | token=***\ngreeter | ***\ngreeter | Dan\n"
+
+
 def test_others_are_not_shown(capsys):
     show = WorkerOutput("01")
     show(batch("of another job", job="02"))
