@@ -37,6 +37,7 @@ from organism.llm.base import (
     ToolCall,
     ToolCallDelta,
 )
+from organism.llm.reply import CHARACTERS_PER_TOKEN, estimate_input_tokens
 from organism.messages import new_id, now_ms
 from organism.sessions.events import (
     AnyEvent,
@@ -111,6 +112,8 @@ class _Turn:
     thinking: list[str] = field(default_factory=list)
     thinking_s: float | None = None
     calls: dict[int, tuple[str, str]] = field(default_factory=dict)  # id and name by index
+    characters: int = 0  # of all that the model has said, thought and called
+    is_counted: bool = False
 
 
 class AgentLoop:
@@ -179,9 +182,9 @@ class AgentLoop:
     # A turn of the model
 
     async def _ask(self) -> Final:
-        turn = _Turn()
+        turn, messages = _Turn(), self._voice.messages()
         try:
-            async with aclosing(self._voice.stream(self._voice.messages(), self._specs)) as events:
+            async with aclosing(self._voice.stream(messages, self._specs)) as events:
                 async for event in events:
                     if isinstance(event, Final):
                         self._finish(turn, event)
@@ -192,9 +195,11 @@ class AgentLoop:
             raise ModelProtocolError("model", "the stream ended without a final message")
         except asyncio.CancelledError:
             is_late = self._limit is not None and self._limit.expired()
+            self._count_partial(turn, messages)
             self._keep_partial(turn, "error" if is_late or self._voice.is_failing else "abort")
             raise
         except ModelError:
+            self._count_partial(turn, messages)
             self._keep_partial(turn, "error")
             raise
 
@@ -204,12 +209,14 @@ class AgentLoop:
         if isinstance(event, TextDelta):
             if turn.thinking:
                 self._end_thinking(turn)
+            turn.characters += len(event.text)
             turn.text.append(event.text)
             if self._voice.is_heard:
                 self._voice.say(AssistantStreamingMessage(content=event.text, message_id=turn.message_id))
         elif isinstance(event, ThinkingDelta):
             if not turn.thinking:
                 turn.thinking_s = time.perf_counter()
+            turn.characters += len(event.text)
             turn.thinking.append(event.text)
             if self._voice.is_heard:
                 self._voice.say(AssistantStreamingThinkingMessage(content=event.text, message_id=turn.message_id))
@@ -219,6 +226,7 @@ class AgentLoop:
             self._take_call(turn, event)
 
     def _take_call(self, turn: _Turn, delta: ToolCallDelta) -> None:
+        turn.characters += len(delta.arguments)
         call_id, name = turn.calls.get(delta.index, ("", ""))
         if delta.index not in turn.calls and turn.calls:
             self._end_call(turn, *turn.calls[max(turn.calls)])
@@ -253,9 +261,8 @@ class AgentLoop:
         turn.thinking.clear()
 
     def _finish(self, turn: _Turn, final: Final) -> None:
-        self.input_tokens += final.usage.input_tokens
-        self.output_tokens += final.usage.output_tokens
-        self._voice.count(final.usage.input_tokens, final.usage.output_tokens)
+        turn.is_counted = True
+        self._count(final.usage.input_tokens, final.usage.output_tokens)
         if turn.thinking:
             self._end_thinking(turn)
         if turn.text and self._voice.is_heard:
@@ -265,6 +272,17 @@ class AgentLoop:
         self.answer = final.text or self.answer
         reason = "tool_calls" if final.tool_calls else final.finish_reason
         self._say_message(turn, final.text, reason if reason in KNOWN_REASONS else "stop", final.tool_calls)
+
+    def _count(self, input_tokens: int, output_tokens: int) -> None:
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        self._voice.count(input_tokens, output_tokens)
+
+    def _count_partial(self, turn: _Turn, messages: Sequence[ChatMessage]) -> None:
+        """What was broken off costs as well, or else who aborts in time would have it for nothing. No endpoint tells
+        how much that was, so it is estimated."""
+        if turn.first_s is not None and not turn.is_counted:
+            self._count(estimate_input_tokens(messages, self._specs), turn.characters // CHARACTERS_PER_TOKEN)
 
     def _keep_partial(self, turn: _Turn, reason: FinishReason) -> None:
         if turn.thinking:

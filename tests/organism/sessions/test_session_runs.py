@@ -273,6 +273,8 @@ async def test_an_abort_keeps_the_partial_text_and_a_new_query_may_begin(tmp_pat
         assert link.types() == [*BEGINNING, "assistant_message", "agent_run_end"]
         assert (link.events()[2]["content"], link.events()[2]["finishReason"]) == ("one two", "abort")
         assert link.events()[3]["status"] == "aborted"
+        assert link.events()[3]["usage"]["inputTokens"] > 0  # estimated: no endpoint tells what half an answer costs
+        assert link.records["s"].tokens == sum(link.events()[3]["usage"].values())
         assert (await cell.status("s")).state == "aborted"
         await llm.wait_until(lambda each: each.abandoned_count == 1)
         assert (await cell.ask("s", Query("Again"))).result == "Fine."
