@@ -23,6 +23,7 @@ from organism.errors import OrganismUnreachable
 from organism.garbage import calm_garbage_collector
 from organism.ray_actors.library_search import search_application
 from organism.ref import OrganismRef
+from serve_app.access_settings import AccessSettings
 from serve_app.app import build_app
 from serve_app.launch_errors import ServeUnusable
 from serve_app.librarian_settings import LibrarianSettings
@@ -30,6 +31,7 @@ from serve_app.ports import is_loopback
 from serve_app.ray_librarian import RayLibrarian
 from serve_app.replica_log import log_to_launcher
 from serve_app.replica_server import configure_server
+from serve_app.tls import EVERYWHERE, TlsFiles
 
 SPARE_REQUESTS = 1000
 """Plain requests that a replica works on beside its open streams."""
@@ -41,27 +43,27 @@ LOGGING = {"log_level": "WARNING", "enable_access_log": False}
 
 POLL_S = 0.1
 
-EVERYWHERE = ("0.0.0.0", "::", "")
-
 _HEAD_NODE = {"node:__internal_head__": 0.001}
 
 
 class ServePlace(NamedTuple):
     """Where an organism's API is: Serve's address, and the path its own paths come below, `/` for none.
 
-    found: Serve ran there before, and is left running.
+    found: Serve ran there before, and is left running. tls: what it speaks HTTPS with.
     """
 
     host: str
     port: int
     prefix: str = "/"
     found: bool = False
+    tls: TlsFiles | None = None
 
     def url(self, head_node: str) -> str:
         """The address to use, without a slash at its end; `head_node` is that of the node the proxy runs on."""
         host = head_node if self.host in EVERYWHERE else self.host
         in_url = f"[{host}]" if ":" in host else host
-        return f"http://{in_url}:{self.port}{self.prefix.rstrip('/')}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://{in_url}:{self.port}{self.prefix.rstrip('/')}"
 
 
 def this_node_ip() -> str:
@@ -69,7 +71,7 @@ def this_node_ip() -> str:
     return ray.util.get_node_ip_address()
 
 
-def find_place(organism: str, namespace: str, host: str, port: int) -> ServePlace:
+def find_place(organism: str, namespace: str, host: str, port: int, tls: TlsFiles | None = None) -> ServePlace:
     """Where this organism can be served; blocks for as long as Serve takes to answer.
 
     Raises:
@@ -77,7 +79,7 @@ def find_place(organism: str, namespace: str, host: str, port: int) -> ServePlac
     """
     client = _get_global_client(raise_if_no_controller_running=False)
     if client is None:
-        return ServePlace(host, port)
+        return ServePlace(host, port, tls=tls)
     details: Any = client.get_serve_details()
     running = details["http_options"]
     if (running["host"], running["port"]) != (host, port):
@@ -85,8 +87,13 @@ def find_place(organism: str, namespace: str, host: str, port: int) -> ServePlac
             f"Serve of this Ray cluster listens on {running['host']}:{running['port']}, and there is one per cluster; "
             "use that as --host and --port (or api.host and organism.port), or start without --address"
         )
+    if running.get("ssl_certfile") != (str(tls.cert) if tls else None):
+        raise ServeUnusable(
+            f"Serve of this Ray cluster runs already, with the certificate {running.get('ssl_certfile')}, and shows "
+            "one for all organisms; set tls in organism.yaml accordingly, or start without --address"
+        )
     taken = {name: application["route_prefix"] for name, application in details["applications"].items()}
-    return ServePlace(host, port, _free_prefix(organism, namespace, taken), found=True)
+    return ServePlace(host, port, _free_prefix(organism, namespace, taken), found=True, tls=tls)
 
 
 def _free_prefix(organism: str, namespace: str, taken: Mapping[str, str]) -> str:
@@ -109,12 +116,17 @@ def start_serve(place: ServePlace, variables: Mapping[str, str]) -> None:
     try:
         serve.start(
             proxy_location="HeadOnly",
-            http_options={"host": place.host, "port": place.port},
+            http_options=_http_options(place),
             logging_config=LOGGING,
             controller_options={"runtime_env": {"env_vars": dict(variables)}} if variables else None,
         )
     except (RuntimeError, TimeoutError) as error:
         raise ServeUnusable(_last_line(str(error))) from error
+
+
+def _http_options(place: ServePlace) -> dict[str, Any]:
+    tls = {} if place.tls is None else {"ssl_certfile": str(place.tls.cert), "ssl_keyfile": str(place.tls.key)}
+    return {"host": place.host, "port": place.port, **tls}
 
 
 def deploy(
@@ -123,9 +135,10 @@ def deploy(
     place: ServePlace,
     variables: Mapping[str, str],
     librarian: LibrarianSettings | None,
+    access: AccessSettings,
 ) -> None:
     """Has the replicas started and returns; `deploy_trouble` tells what becomes of them."""
-    application = _application(config, namespace, place, variables, librarian)
+    application = _application(config, namespace, place, variables, librarian, access)
     target = serve.RunTarget(application, name=namespace, route_prefix=place.prefix)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
@@ -164,6 +177,7 @@ def _application(
     place: ServePlace,
     variables: Mapping[str, str],
     librarian: LibrarianSettings | None,
+    access: AccessSettings,
 ) -> serve.Application:
     max_body_bytes = config.limits.max_body_bytes
 
@@ -180,7 +194,14 @@ def _application(
         log_to_launcher()
         calm_garbage_collector()
         library_service = RayLibrarian(namespace, librarian) if librarian else None
-        app = build_app(connect, lambda: ray_actors.connect_sessions(namespace), library_service)
+        app = build_app(
+            connect,
+            lambda: ray_actors.connect_sessions(namespace),
+            library_service,
+            access_service=ray_actors.connect_access(namespace),
+            verifier=access.verifier(),
+            place=access.place,
+        )
         configure_server(app, place.prefix, max_body_bytes)
         return app
 

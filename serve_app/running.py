@@ -23,6 +23,7 @@ from organism.config import OrganismConfig
 from organism.errors import OrganismUnreachable
 from organism.ray_actors import RayOrganism
 from organism.ray_actors.library_search import search_application
+from serve_app.access_settings import access_settings
 from serve_app.announcement import Dashboard, announcement, command_here, entrance
 from serve_app.ingress import (
     ServePlace,
@@ -175,9 +176,10 @@ def _first_of(errors: BaseExceptionGroup) -> BaseException:
 
 
 async def _deploy(launch: Launch, place: ServePlace, librarian: LibrarianSettings | None) -> None:
+    access = access_settings(launch.config, launch.file.parent.absolute(), launch.host, os.environ)
     while not await asyncio.to_thread(controller_runs):  # noqa: ASYNC110 (it is in another process)
         await asyncio.sleep(POLL_S)
-    await asyncio.to_thread(deploy, launch.config, launch.namespace, place, launch.variables, librarian)
+    await asyncio.to_thread(deploy, launch.config, launch.namespace, place, launch.variables, librarian, access)
     raise ServeUnusable(await _trouble(launch.namespace))
 
 
