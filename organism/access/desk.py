@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from organism.access.audit import AuditFilter, AuditRecord
 from organism.access.keys import ApiKey, IssuedKey, NewKey, issue
 from organism.access.ref import AccessNews, ReplicaReport, Used
 from organism.config import PrincipalLimits
-from organism.errors import KeyNotFound, StorageUnavailable, TokensSpent
+from organism.errors import KeyNotFound, StorageError, TokensSpent
 from organism.messages import now_ms
 from organism.storage.access.base import AccessStorage
 
@@ -59,6 +60,8 @@ class AccessDesk:
         self._stored_version: int | None = None
         self._version = now_ms()  # another one than any of a pump before
         self._looked_s = float("-inf")
+        self._looking = asyncio.Lock()
+        self._is_blind = False
         self._uses: dict[str, int] = {}
         self._uses_stored_s = clock_s()
         self._day = ""
@@ -74,14 +77,14 @@ class AccessDesk:
 
     async def sync(self, report: ReplicaReport) -> AccessNews:
         if self._clock_s() - self._looked_s >= LOOK_S:
-            await self._look()
+            await self._look_again()
         replica = self._take_report(report)
         others = {
             principal: Used(used.requests, used.commands, self._streams_beside(report.replica, principal))
             for principal, used in self._told(report.replica, replica).items()
         }
         replica.others = {}
-        self._uses |= report.key_uses
+        _keep_latest(self._uses, report.key_uses)
         if self._clock_s() - self._uses_stored_s >= USES_S:
             await self._store_uses()
         keys = self._keys if report.version != self._version else None
@@ -90,7 +93,7 @@ class AccessDesk:
     async def add_key(self, new: NewKey) -> IssuedKey:
         issued = issue(new, now_ms())
         await self._storage.add_key(issued.key)
-        await self._look()
+        await self._look_again(at_once=True)
         return issued
 
     async def revoke_key(self, name: str) -> ApiKey:
@@ -100,14 +103,15 @@ class AccessDesk:
             raise KeyNotFound(name)
         now = now_ms()
         await self._storage.revoke_key(key.id, now)
-        await self._look()
+        await self._look_again(at_once=True)
         return key._replace(revoked_at=now)
 
     async def keys(self) -> list[ApiKey]:
-        return await self._storage.keys()
+        return [self._with_last_use(key) for key in await self._storage.keys()]
 
     async def audit(self, records: list[AuditRecord]) -> None:
-        await self._storage.append_audit(records)
+        if records:
+            await self._storage.append_audit(records)
 
     async def audit_page(self, where: AuditFilter, limit: int) -> list[AuditRecord]:
         return await self._storage.audit(where, limit)
@@ -119,16 +123,34 @@ class AccessDesk:
 
     async def count_tokens(self, principal: str, tokens: int) -> None:
         if tokens > 0:
-            self._begin_day()
-            total = await self._storage.add_tokens(principal, self._day, tokens)
-            self._tokens[principal] = total
+            day = self._begin_day()
+            self._keep_tokens(principal, day, await self._storage.add_tokens(principal, day, tokens))
 
     # Keys
 
+    async def _look_again(self, *, at_once: bool = False) -> None:
+        """Reads the keys anew where they have changed, by whomever. While the storage does not answer, those that are
+        known count: nobody can revoke one then either.
+
+        Raises:
+            StorageUnavailable: none are known yet.
+        """
+        async with self._looking:
+            if not at_once and self._clock_s() - self._looked_s < LOOK_S:
+                return
+            try:
+                await self._look()
+                self._is_blind = False
+            except StorageError as error:
+                if self._stored_version is None and not at_once:
+                    raise
+                if not self._is_blind:
+                    logger.warning("keys that were added or revoked are not seen for now: %s", error)
+                self._is_blind = True
+
     async def _look(self) -> None:
-        """Reads the keys anew where they have changed, by whomever."""
-        self._looked_s = self._clock_s()
         stored_version = await self._storage.version()
+        self._looked_s = self._clock_s()
         if stored_version != self._stored_version:
             self._keys = await self._storage.keys()
             self._stored_version = stored_version
@@ -141,9 +163,13 @@ class AccessDesk:
         if uses:
             try:
                 await self._storage.note_uses(uses)
-            except StorageUnavailable as error:
-                self._uses = uses | self._uses
+            except StorageError as error:
+                _keep_latest(self._uses, uses)
                 logger.warning("when keys were last used cannot be stored: %s", error)
+
+    def _with_last_use(self, key: ApiKey) -> ApiKey:
+        used_at = self._uses.get(key.id)
+        return key if used_at is None else key._replace(last_used_at=max(used_at, key.last_used_at or 0))
 
     # What replicas tell each other
 
@@ -173,20 +199,31 @@ class AccessDesk:
     # Tokens
 
     async def _tokens_of(self, principal: str) -> int:
-        self._begin_day()
+        day = self._begin_day()
         if principal not in self._tokens:
-            self._tokens[principal] = await self._storage.tokens(principal, self._day)
-        return self._tokens[principal]
+            self._keep_tokens(principal, day, await self._storage.tokens(principal, day))
+        return self._tokens.get(principal, 0)
 
-    def _begin_day(self) -> None:
+    def _begin_day(self) -> str:
         day = self._today().date().isoformat()
         if day != self._day:
             self._day, self._tokens = day, {}
+        return day
+
+    def _keep_tokens(self, principal: str, day: str, total: int) -> None:
+        """Answers may come out of order, and after midnight; totals only rise."""
+        if day == self._day:
+            self._tokens[principal] = max(total, self._tokens.get(principal, 0))
 
     def _until_midnight_s(self) -> float:
         now = self._today()
         midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
         return (midnight - now).total_seconds()
+
+
+def _keep_latest(uses: dict[str, int], more: dict[str, int]) -> None:
+    for key_id, at in more.items():
+        uses[key_id] = max(at, uses.get(key_id, 0))
 
 
 def _add(totals: dict[str, Used], used: dict[str, Used]) -> None:

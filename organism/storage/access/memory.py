@@ -7,6 +7,7 @@ from itertools import islice
 from organism.access.audit import AuditFilter, AuditRecord
 from organism.access.keys import ApiKey
 from organism.errors import KeyExists
+from organism.storage.access.rows import storable_filter, storable_record
 
 
 class MemoryAccessStorage:
@@ -28,10 +29,12 @@ class MemoryAccessStorage:
         return self._version
 
     async def keys(self) -> list[ApiKey]:
-        return list(self.key_rows.values())
+        return sorted(self.key_rows.values(), key=lambda key: key.created_at)
 
     async def add_key(self, key: ApiKey) -> None:
-        if any(each.name == key.name and each.revoked_at is None for each in self.key_rows.values()):
+        if key.revoked_at is None and any(
+            each.name == key.name and each.revoked_at is None for each in self.key_rows.values()
+        ):
             raise KeyExists(key.name)
         self.key_rows[key.id] = key
         self._version += 1
@@ -50,9 +53,10 @@ class MemoryAccessStorage:
 
     async def append_audit(self, records: list[AuditRecord]) -> None:
         first = len(self.audit_rows) + 1
-        self.audit_rows += [record._replace(seq=seq) for seq, record in enumerate(records, first)]
+        self.audit_rows += [storable_record(record)._replace(seq=seq) for seq, record in enumerate(records, first)]
 
     async def audit(self, where: AuditFilter, limit: int) -> list[AuditRecord]:
+        where = storable_filter(where)
         return list(islice((each for each in reversed(self.audit_rows) if _matches(each, where)), limit))
 
     async def add_tokens(self, principal: str, day: str, tokens: int) -> int:

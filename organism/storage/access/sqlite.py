@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-
 from organism.access.audit import AuditFilter, AuditRecord
 from organism.access.keys import ApiKey
-from organism.access.principal import Bounds, Role
-from organism.errors import KeyExists, StorageUnavailable, StorageVersionError
+from organism.errors import KeyExists, StorageError, StorageUnavailable, StorageVersionError
+from organism.storage.access.rows import key_row, keys_of, storable, storable_filter, storable_record
 from organism.storage.sql_files import load_migrations, load_statements
 
 PACKAGE = "organism.storage.access"
@@ -25,8 +22,6 @@ FILE_MODE = 0o600
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
-
 
 class SqliteAccessStorage:
     """In the file `path`, made with its folder, for this user only. SQLite runs in a thread of its own."""
@@ -34,27 +29,29 @@ class SqliteAccessStorage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._statements = load_statements("sqlite.sql", PACKAGE)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="access storage")
+        self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="access storage")
         await self._run(lambda connection: None)
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
+            thread.shutdown()
 
     async def version(self) -> int:
         return await self._run(lambda connection: self._one(connection, "version")[0])
 
     async def keys(self) -> list[ApiKey]:
-        return await self._run(lambda connection: list(self._keys(connection)))
+        rows = await self._run(lambda connection: connection.execute(self._statements["keys"]).fetchall())
+        return keys_of(rows, str(self.path))
 
     async def add_key(self, key: ApiKey) -> None:
-        row = {
-            **key._asdict(),
-            "role": int(key.role),
-            "bounds": None if key.bounds is None else orjson.dumps([sorted(each) for each in key.bounds]).decode(),
-        }
+        row = key_row(key)
 
         def add(connection: sqlite3.Connection) -> None:
             try:
@@ -73,28 +70,30 @@ class SqliteAccessStorage:
         await self._run(lambda connection: self._write(connection, ("note_use", rows)))
 
     async def append_audit(self, records: list[AuditRecord]) -> None:
-        rows = [record._asdict() for record in records]
+        rows = [storable_record(record)._asdict() for record in records]
         await self._run(lambda connection: self._write(connection, ("append_audit", rows)))
 
     async def audit(self, where: AuditFilter, limit: int) -> list[AuditRecord]:
-        values = {name: value for name, value in where._asdict().items() if value is not None}
+        values = {name: value for name, value in storable_filter(where)._asdict().items() if value is not None}
         conditions = " AND ".join(self._statements[f"where_{name}"] for name in values) or "true"
         query = self._statements["audit"].format(where=conditions)
         rows = await self._run(lambda connection: connection.execute(query, {**values, "limit": limit}).fetchall())
         return [AuditRecord(*row) for row in rows]
 
     async def add_tokens(self, principal: str, day: str, tokens: int) -> int:
-        row = {"principal": principal, "day": day, "tokens": tokens}
+        row = {"principal": storable(principal), "day": day, "tokens": tokens}
         await self._run(lambda connection: self._write(connection, ("add_tokens", [row])))
         return await self.tokens(principal, day)
 
     async def tokens(self, principal: str, day: str) -> int:
-        values = {"principal": principal, "day": day}
+        values = {"principal": storable(principal), "day": day}
         return await self._run(lambda connection: (self._one(connection, "tokens", values) or (0,))[0])
 
     # In the thread
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._thread is None:
+            raise StorageError(f"{self.path} is not open")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -110,6 +109,8 @@ class SqliteAccessStorage:
         except (sqlite3.Error, OSError) as error:
             self._disconnect()  # the next call tries anew
             raise StorageUnavailable(f"{self.path}: {error}") from error
+        except UnicodeEncodeError as error:
+            raise StorageError(f"{self.path}: a text cannot be stored") from error
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,19 +149,6 @@ class SqliteAccessStorage:
 
     def _one(self, connection: sqlite3.Connection, name: str, values: dict[str, Any] | None = None) -> Any:
         return connection.execute(self._statements[name], values or {}).fetchone()
-
-    def _keys(self, connection: sqlite3.Connection) -> Iterator[ApiKey]:
-        for row in connection.execute(self._statements["keys"]).fetchall():
-            try:
-                yield _key_of(*row)
-            except (ValueError, TypeError) as error:
-                logger.warning("%s: the key %s cannot be read: %s", self.path, row[0], error)
-
-
-def _key_of(key_id: str, name: str, role: int, bounds: str | None, *rest: Any) -> ApiKey:
-    """Raises: ValueError, TypeError."""
-    bound = None if bounds is None else Bounds(*(frozenset(each) for each in orjson.loads(bounds)))
-    return ApiKey(key_id, name, Role(role), bound, *rest)
 
 
 @contextmanager
