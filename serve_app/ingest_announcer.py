@@ -9,6 +9,7 @@ from dataclasses import asdict
 from librarian.values import Job
 from organism.errors import OrganismUnreachable
 from organism.ref import OrganismRef
+from serve_app.librarian_errors import without_secrets
 
 RETRY_S = 0.5
 
@@ -41,7 +42,7 @@ class IngestAnnouncer:
         try:
             if self._organism is None:
                 self._organism = self._connect()
-            await self._organism.announce_ingest(asdict(job))
+            await self._organism.announce_ingest(asdict(without_secrets(job)))
         except OrganismUnreachable:
             self._organism = None
             self._latest.setdefault(job.job_id, job)  # unless there is a later one

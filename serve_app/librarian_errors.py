@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from librarian.errors import (
@@ -21,7 +22,8 @@ from librarian.errors import (
     SourceUnavailable,
     TooManyJobs,
 )
-from organism.masking import mask_text
+from librarian.values import Job
+from organism.masking import mask, mask_text
 
 LIBRARIAN_STATUS: dict[type, int] = {
     NotFound: 404,
@@ -56,6 +58,11 @@ def describe_librarian(error: LibrarianError) -> dict[str, Any]:
     if details := _details(error):
         shown["details"] = details
     return shown
+
+
+def without_secrets(job: Job) -> Job:
+    """As it may be shown: its error may be of anything that an ingest calls."""
+    return job if job.error is None else replace(job, error=mask(job.error))
 
 
 def _details(error: LibrarianError) -> list[dict[str, Any]]:

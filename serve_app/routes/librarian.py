@@ -7,8 +7,10 @@ from starlette.responses import Response
 
 from librarian.values import IngestResult, Job, LibrarySummary, LibraryView
 from organism.access.principal import Role
+from organism.masking import mask_text
 from serve_app.auth import GuardedRoute, audit_target, needs, principal_of
 from serve_app.dependencies import LibrarianDep, ReplicaDep
+from serve_app.librarian_errors import without_secrets
 from serve_app.librarian_models import Deleted, JobPage, LibraryPage, answers, librarian_failures
 from serve_app.librarian_requests import IngestQuery, JobsQuery, LibrariesQuery, NewLibrary
 from serve_app.queries import documented, no_parameters, query_of
@@ -72,7 +74,7 @@ def _has(library: LibrarySummary, q: str | None) -> bool:
 async def ingest(request: Request, replica: ReplicaDep, librarian: LibrarianDep) -> Response:
     query = query_of(request, IngestQuery)
     new = await request_of(NewLibrary, request, replica)
-    audit_target(request.scope, new.git_url)
+    audit_target(request.scope, mask_text(new.git_url))
     if query.is_asynchronous(request):
         job = await librarian.start_ingest(new.git_url, new.branch, new.library_name)
         answer = json_of(job)
@@ -118,7 +120,7 @@ async def delete_library(library_id: str, librarian: LibrarianDep) -> Response:
 async def list_jobs(request: Request, librarian: LibrarianDep) -> Response:
     query = query_of(request, JobsQuery)
     found = await librarian.jobs()
-    page = found[query.offset : query.offset + query.limit]
+    page = [without_secrets(job) for job in found[query.offset : query.offset + query.limit]]
     return page_of("jobs", page, len(found), query.limit, query.offset)
 
 
@@ -130,7 +132,7 @@ async def list_jobs(request: Request, librarian: LibrarianDep) -> Response:
 )
 @needs(Role.VIEWER)
 async def get_job(job_id: str, librarian: LibrarianDep) -> Response:
-    return json_of(await librarian.job(job_id))
+    return json_of(without_secrets(await librarian.job(job_id)))
 
 
 @router.delete(
@@ -142,4 +144,4 @@ async def get_job(job_id: str, librarian: LibrarianDep) -> Response:
 )
 @needs(Role.ADMIN, audit="job.cancel")
 async def cancel_job(job_id: str, librarian: LibrarianDep) -> Response:
-    return json_of(await librarian.cancel(job_id))
+    return json_of(without_secrets(await librarian.cancel(job_id)))

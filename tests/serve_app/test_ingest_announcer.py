@@ -37,6 +37,12 @@ async def test_each_job_is_told_of_as_it_is_last(organism, announcer):
     assert announced(organism) == [("running", 1), ("running", 7)]
 
 
+async def test_an_error_is_told_of_without_secrets(organism, announcer):
+    announcer.put(replace(JOB, status="failed", error={"code": "internal", "message": "refused: token=abc"}))
+    await until(lambda: organism.events_so_far)
+    assert organism.events_so_far[0].value["error"] == {"code": "internal", "message": "refused: token=***"}
+
+
 async def test_the_end_of_a_job_is_told_of_when_the_organism_is_back(organism, announcer):
     organism.down = True
     announcer.put(JOB)

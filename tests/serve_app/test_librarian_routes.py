@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -329,6 +330,16 @@ def test_statuses_are_those_of_the_contract():
     assert LIBRARIAN_STATUS[errors.LibraryDamaged] == 500
     assert errors.LibraryDamaged.code == "library_damaged"
     assert librarian_status(errors.UnknownModel("m", ())) == 422
+
+
+async def test_the_error_of_a_job_is_masked(api, librarian):
+    librarian.gate.clear()
+    job_id = (await api.post(f"{API}/libraries?wait=false", json={"git_url": URL})).json()["job_id"]
+    librarian._jobs[job_id] = replace(librarian._jobs[job_id], error={"code": "internal", "message": "token=abc"})
+    masked = {"code": "internal", "message": "token=***"}
+    assert (await api.get(f"{API}/jobs/{job_id}")).json()["error"] == masked
+    assert (await api.get(f"{API}/jobs")).json()["jobs"][0]["error"] == masked
+    librarian.gate.set()
 
 
 def test_what_an_endpoint_said_is_masked():
