@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from organism.config import OrganismConfig
 from organism.config_file import environment, load_config
 from organism.errors import OrganismError
+from serve_app.admission import require_admission
 from serve_app.announcement import Dashboard
 from serve_app.interrupts import Interrupted
 from serve_app.launch_errors import CannotLaunch, RayDied, RayUnusable
@@ -28,6 +29,7 @@ from serve_app.launch_options import LaunchOptions, parse_options
 from serve_app.ports import answers, api_port
 from serve_app.ray_environment import local_variables, serve_variables
 from serve_app.run_file import was_left_behind
+from serve_app.tls import TlsFiles, configured_files, trial_files
 from serve_app.worker_output import WorkerOutput
 
 EXIT_FAILED = 1
@@ -67,14 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
     host = options.host or config.api.host
+    asyncio.run(require_admission(config, options.file, host, os.environ))
+    tls = _tls_files(options, config, host)
     port = config.organism.port if options.port is None else options.port
     joined = options.address is not None
     if port == 0 or not joined:
         patience_s = KILLED_GONE_S if was_left_behind(options.folder) else 0.0
         port = api_port(host, port, patience_s)
-    variables = serve_variables(config.limits.max_clients * config.api.replicas)
+    variables = serve_variables(config.limits.max_clients * config.api.replicas, with_tls=tls is not None)
     own_ray = {} if joined else local_variables(run_dir)
     os.environ.update({**variables, **own_ray, **os.environ})  # what the operator set stays as it is
+    if tls is not None:
+        os.environ.update(variables)  # but for this: HAProxy would answer in clear text
     namespace = options.namespace or f"organism-{config.organism.name}"
     with _ray(options.address, namespace) as ray_place:
         from serve_app.running import Launch, run
@@ -85,6 +91,7 @@ def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
             namespace=namespace,
             host=host,
             port=port,
+            tls=tls,
             variables=variables if joined else {},
             head_node=ray_place.head_node,
             dashboard=ray_place.dashboard,
@@ -92,6 +99,13 @@ def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
             dead_process=(lambda: None) if joined else _dead_process,
         )
         asyncio.run(run(launch))
+
+
+def _tls_files(options: LaunchOptions, config: OrganismConfig, host: str) -> TlsFiles | None:
+    """Raises: ConfigError. The files of organism.yaml count more than a trial."""
+    if config.tls is not None:
+        return configured_files(config.tls, options.file)
+    return trial_files(options.folder, host) if options.tls_self_signed else None
 
 
 @contextmanager

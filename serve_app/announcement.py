@@ -38,8 +38,15 @@ def announcement(
     dashboard: Dashboard,
     schema: Mapping[str, Any] | None,
     command: str = "organism",
+    trial_certificate: Path | None = None,
 ) -> str:
-    """`schema` is the JSON Schema of `entrance(config)`, None when there is none; `command` how `organism` is typed."""
+    """What to print.
+
+    Args:
+        schema: the JSON Schema of `entrance(config)`, None when there is none.
+        command: how `organism` is typed.
+        trial_certificate: the self-signed one that clients have to be told to trust, if it is in use.
+    """
     lines = [
         f"{config.organism.name} is ready",
         "",
@@ -48,6 +55,7 @@ def announcement(
         f"  Ray dashboard  {dashboard}",
         "",
         "Try:",
+        *(f"  {line}" for line in _lines_to_trust(trial_certificate)),
         *(f"  {line}" for line in _lines_to_try(config, url, schema, command)),
         "",
         "Ctrl-C stops it gracefully, a second one at once.",
@@ -103,6 +111,14 @@ def example_of(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None 
 def _example_of_field(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> Any:
     value = example_of(schema, definitions, depth)
     return "Dan" if name == "name" and value == "hello" else value
+
+
+def _lines_to_trust(certificate: Path | None) -> list[str]:
+    """For commands and Python clients of ours, and for curl."""
+    if certificate is None:
+        return []
+    path = shlex.quote(str(certificate))
+    return [f"export ORGANISM_CA_FILE={path} CURL_CA_BUNDLE={path}"]
 
 
 def _lines_to_try(config: OrganismConfig, url: str, schema: Mapping[str, Any] | None, command: str) -> list[str]:

@@ -21,6 +21,21 @@ class PortUnavailable(CannotLaunch):
         return f"cannot listen on {self.host}:{self.port}: {self.reason}; {remedy}"
 
 
+class Unprotected(CannotLaunch):
+    """Other machines would reach the API, and there is no way to tell them apart."""
+
+    def __init__(self, host: str, provider: str) -> None:
+        super().__init__(host, provider)
+        self.host = host
+        self.provider = provider
+
+    def __str__(self) -> str:
+        refusal = f"will not listen on {self.host or 'all addresses'}, which others can reach, without authentication"
+        if self.provider == "memory":
+            return f"{refusal}; storage.provider: memory keeps no keys, so choose another, or give auth.jwt"
+        return f"{refusal}; make a key with `organism keys add NAME --role admin`, or listen on 127.0.0.1"
+
+
 class RayUnusable(CannotLaunch):
     """Ray did not start, or there is no cluster at the address."""
 

@@ -22,6 +22,7 @@ class LaunchOptions:
     port: int | None
     address: str | None
     namespace: str | None
+    tls_self_signed: bool = False
 
     @property
     def folder(self) -> Path:
@@ -36,9 +37,10 @@ def parse_options(arguments: Sequence[str] | None) -> LaunchOptions:
     parser.add_argument("--port", type=_port, help="its TCP port, instead of organism.port; 0 picks a free one")
     parser.add_argument("--address", help="join the Ray cluster at this address (auto finds a local one)")
     parser.add_argument("--namespace", help="Ray namespace; organism-<name> without it")
+    parser.add_argument("--tls-self-signed", action="store_true", help="HTTPS for a trial, by a certificate made here")
     given = parser.parse_args(arguments)
     file = (given.file / CONFIG_NAME if given.file.is_dir() else given.file).absolute()
-    return LaunchOptions(file, given.host, given.port, given.address, given.namespace)
+    return LaunchOptions(file, given.host, given.port, given.address, given.namespace, given.tls_self_signed)
 
 
 def _port(text: str) -> int:

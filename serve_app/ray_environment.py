@@ -32,8 +32,10 @@ exec "{python}" -IS -c \
 """
 
 
-def serve_variables(max_streams: int) -> dict[str, str]:
+def serve_variables(max_streams: int, with_tls: bool = False) -> dict[str, str]:
     """What Ray Serve reads, wherever it runs. `max_streams`: clients that may hold a stream open at once."""
+    if with_tls:  # HAProxy, as Serve sets it up, speaks no TLS; Serve's own proxy does
+        return {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "0"}
     if _haproxy() is None:
         return {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
     return {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import sys
 import threading
 import time
@@ -41,6 +42,7 @@ from serve_app.librarian_actor import end_ingest
 from serve_app.librarian_settings import LibrarianSettings, librarian_settings
 from serve_app.replica_server import DIRECT_HEADER
 from serve_app.run_file import run_file
+from serve_app.tls import TlsFiles
 
 READY_WITHIN_S = 60.0
 DIRECT_WITHIN_S = 3.0
@@ -58,7 +60,8 @@ class Launch:
     """What is to be run, and where.
 
     file: organism.yaml. variables: the environment that Serve's processes do not inherit. head_node: address of the
-    node that the proxy runs on. joined: the Ray is not ours, and goes on when we leave.
+    node that the proxy runs on. tls: files of HTTPS, None for HTTP. joined: the Ray is not ours, and goes on when we
+    leave.
     """
 
     file: Path
@@ -66,6 +69,7 @@ class Launch:
     namespace: str
     host: str
     port: int
+    tls: TlsFiles | None
     variables: Mapping[str, str]
     head_node: str
     dashboard: Dashboard
@@ -102,7 +106,7 @@ async def _run(launch: Launch) -> None:
     with Interrupts() as interrupts:
         await _make_room(launch.namespace)
         place = await asyncio.to_thread(
-            find_place, launch.config.organism.name, launch.namespace, launch.host, launch.port
+            find_place, launch.config.organism.name, launch.namespace, launch.host, launch.port, launch.tls
         )
         url = place.url(launch.head_node)
         librarian = librarian_settings(
@@ -163,7 +167,7 @@ async def _start(launch: Launch, place: ServePlace, url: str, librarian: Librari
             pump = group.create_task(ray_actors.start_pump(launch.file, launch.namespace, launch.config.storage))
             group.create_task(asyncio.to_thread(start_serve, place, launch.variables))
             deploying = group.create_task(_deploy(launch, place, librarian))
-            await _until_ready(url)
+            await _until_ready(url, launch.tls)
             deploying.cancel()
     except BaseExceptionGroup as errors:
         raise _first_of(errors) from errors
@@ -213,10 +217,14 @@ async def _deploy_search(librarian: LibrarianSettings, namespace: str) -> None:
     print(f"organism: the librarian cannot search: {trouble}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-async def _until_ready(url: str) -> None:
-    """Returns when /ready answers 200, and requests take the short way, if they do so soon (see DirectIngress)."""
+async def _until_ready(url: str, tls: TlsFiles | None) -> None:
+    """Returns when /ready answers 200, and requests take the short way, if they do so soon (see DirectIngress).
+
+    With TLS there is no short way: Serve's own proxy answers.
+    """
+    direct_within_s = DIRECT_WITHIN_S if tls is None else 0.0
     started, ready_since, last = time.monotonic(), None, "no answer"
-    async with httpx.AsyncClient(timeout=READY_WITHIN_S, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=READY_WITHIN_S, trust_env=False, verify=_verify(tls)) as client:
         while (now := time.monotonic()) < started + READY_WITHIN_S:
             try:
                 response = await client.get(f"{url}/ready")
@@ -226,7 +234,7 @@ async def _until_ready(url: str) -> None:
                 last = f"{response.status_code} {response.text[:200]}"
                 if response.status_code == httpx.codes.OK:
                     ready_since = ready_since or now
-                    if DIRECT_HEADER in response.headers or now > ready_since + DIRECT_WITHIN_S:
+                    if DIRECT_HEADER in response.headers or now >= ready_since + direct_within_s:
                         return
             await asyncio.sleep(POLL_S)
     raise NotReady(url, READY_WITHIN_S, last)
@@ -260,13 +268,19 @@ async def _stopped(organism: RayOrganism) -> bool:
 
 async def _announcement(launch: Launch, url: str) -> str:
     listener = entrance(launch.config)
-    schema = None if listener is None else await _schema(f"{url}/api/v1/agents/{listener.name}/schema")
-    return announcement(launch.config, url, launch.dashboard, schema, command_here())
+    schema = None if listener is None else await _schema(f"{url}/api/v1/agents/{listener.name}/schema", launch.tls)
+    trial = launch.tls.cert if launch.tls is not None and launch.config.tls is None else None
+    return announcement(launch.config, url, launch.dashboard, schema, command_here(), trial)
 
 
-async def _schema(url: str) -> Mapping[str, Any] | None:
+def _verify(tls: TlsFiles | None) -> ssl.SSLContext | bool:
+    return True if tls is None else tls.client_context()
+
+
+async def _schema(url: str, tls: TlsFiles | None) -> Mapping[str, Any] | None:
     """A listener's JSON Schema; None when it cannot be had just now (its cell may be starting again)."""
-    async with httpx.AsyncClient(headers={"accept": "application/json"}, trust_env=False) as client:
+    headers = {"accept": "application/json"}
+    async with httpx.AsyncClient(headers=headers, trust_env=False, verify=_verify(tls)) as client:
         try:
             response = await client.get(url)
             return response.raise_for_status().json()

@@ -43,6 +43,9 @@ def up(
     namespace: Annotated[
         str | None, typer.Option(help="Ray namespace; organisms in different ones do not meet.")
     ] = None,
+    tls_self_signed: Annotated[
+        bool, typer.Option("--tls-self-signed", help="HTTPS for a trial, by a certificate in .organism/tls.")
+    ] = False,
     timeout_s: Annotated[float, typer.Option(min=1.0, help="Seconds that --detach waits until it is ready.")] = 120.0,
     as_json: AsJson = False,
 ) -> None:
@@ -54,7 +57,7 @@ def up(
     path = organism_file(file)
     config = require_valid(path)
     _refuse_second_start(path.parent)
-    command = launcher_command(path, host, port, address, namespace)
+    command = launcher_command(path, host, port, address, namespace, tls_self_signed)
     if detach:
         run_file = _start_detached(screen, config.organism.name, path.parent, command, timeout_s)
         _report_start(screen, run_file, path.parent)
@@ -65,12 +68,18 @@ def up(
 
 
 def launcher_command(
-    path: Path, host: str | None, port: int | None, address: str | None, namespace: str | None
+    path: Path,
+    host: str | None,
+    port: int | None,
+    address: str | None,
+    namespace: str | None,
+    tls_self_signed: bool = False,
 ) -> list[str]:
     """How the launcher is called. -P: what lies in the current folder must not shadow installed modules."""
     options = {"--host": host, "--port": port, "--address": address, "--namespace": namespace}
     given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
-    return [sys.executable, "-P", "-m", "serve_app", str(path), *given]
+    switches = ["--tls-self-signed"] if tls_self_signed else []
+    return [sys.executable, "-P", "-m", "serve_app", str(path), *given, *switches]
 
 
 def _refuse_second_start(folder: Path) -> None:

@@ -1,0 +1,162 @@
+"""The certificate that the API shows: that of organism.yaml, or one made here for a trial."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from organism.config import TlsSection
+from organism.errors import ConfigError
+
+TLS_FOLDER = Path(".organism") / "tls"
+TRIAL_DAYS = 90
+RENEW_BEFORE = timedelta(days=7)
+CLOCKS_APART = timedelta(hours=1)
+EVERYWHERE = ("", "0.0.0.0", "::")
+
+
+class TlsFiles(NamedTuple):
+    """PEM files, absolute: certificate with its chain, and private key."""
+
+    cert: Path
+    key: Path
+
+    def client_context(self) -> ssl.SSLContext:
+        """Trusts this very certificate, whatever its names: for the launcher, which asks its own API."""
+        context = ssl.create_default_context(cafile=self.cert)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = False
+        return context
+
+
+def configured_files(section: TlsSection, config_file: Path) -> TlsFiles:
+    """The files that organism.yaml names, checked.
+
+    Raises:
+        ConfigError: they cannot be read or used, do not belong together, or the certificate does not hold today.
+    """
+    folder = config_file.parent.absolute()
+    files = TlsFiles(folder / section.cert, folder / section.key)
+    for field, path in (("tls.cert", files.cert), ("tls.key", files.key)):
+        _require_readable(path, field, config_file)
+    if (problem := _certificate_problem(files.cert)) is not None:
+        remedy = "Give a PEM certificate, its chain after it, that holds today"
+        raise ConfigError(str(config_file), None, "tls.cert", f"{files.cert} {problem}", remedy)
+    if not _belong_together(files):
+        problem = f"{files.key} is not the private key of {files.cert}, or has a passphrase"
+        raise ConfigError(str(config_file), None, "tls.key", problem, "Give its own key, as PEM without a passphrase")
+    return files
+
+
+def trial_files(folder: Path, host: str) -> TlsFiles:
+    """A self-signed certificate for this machine in the organism's `folder`, made where there is none that will do."""
+    place = folder.absolute() / TLS_FOLDER
+    files = TlsFiles(place / "cert.pem", place / "key.pem")
+    names = _names(host)
+    if not _will_do(files, names):
+        place.mkdir(parents=True, exist_ok=True)
+        _write_trial(files, names)
+    return files
+
+
+def _require_readable(path: Path, field: str, config_file: Path) -> None:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+        raise ConfigError(str(config_file), None, field, problem, "Check its path and permissions") from error
+
+
+def _certificate_problem(path: Path) -> str | None:
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError:
+        return "is no PEM certificate"
+    now = datetime.now(UTC)
+    if now < certificate.not_valid_before_utc:
+        return f"holds only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+    if now > certificate.not_valid_after_utc:
+        return f"has expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    return None
+
+
+def _belong_together(files: TlsFiles) -> bool:
+    try:
+        # Without a password to give, OpenSSL would ask the terminal for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.cert, files.key, password="")
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _names(host: str) -> list[x509.GeneralName]:
+    addresses = {"127.0.0.1", "::1"}
+    names = {"localhost", _ascii(socket.gethostname())} - {""}
+    if host not in EVERYWHERE:
+        (addresses if _is_ip(host) else names).add(host)
+    return [
+        *(x509.DNSName(name) for name in sorted(names)),
+        *(x509.IPAddress(ipaddress.ip_address(address)) for address in sorted(addresses)),
+    ]
+
+
+def _ascii(name: str) -> str:
+    return name if name.isascii() else ""
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _will_do(files: TlsFiles, names: list[x509.GeneralName]) -> bool:
+    """Whether what lies there is whole, holds for some days more, and has all `names`."""
+    if not (files.cert.exists() and files.key.exists() and _belong_together(files)):
+        return False
+    certificate = x509.load_pem_x509_certificate(files.cert.read_bytes())
+    try:
+        present = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    now = datetime.now(UTC)
+    holds = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - RENEW_BEFORE
+    return holds and set(names) <= set(present)
+
+
+def _write_trial(files: TlsFiles, names: list[x509.GeneralName]) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "organism, self-signed")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCKS_APART)
+        .not_valid_after(now + timedelta(days=TRIAL_DAYS))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    files.key.unlink(missing_ok=True)  # an older one may have been readable by others
+    files.key.touch(0o600, exist_ok=False)
+    files.key.write_bytes(private)
+    files.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
