@@ -16,8 +16,9 @@ from organism.errors import KeyNotFound, StorageError, TokensSpent
 from organism.messages import now_ms
 from organism.storage.access.base import AccessStorage
 
-LOOK_S = 0.9
-"""How often the storage is asked whether keys have changed: by whoever syncs first then."""
+LOOK_S = 0.25
+"""How often the storage is asked, at most, whether keys have changed: by whoever syncs first then. Less than the time
+between a replica's syncs, which this would otherwise double where another replica has asked just before."""
 
 FORGET_S = 10.0
 """A replica that has not reported for so long is gone, and its streams with it."""

@@ -19,12 +19,21 @@ from organism.cli.output import Screen, counted
 from organism.config import StorageSection
 from organism.config_file import environment, load_config
 from organism.errors import ConfigError, StorageError
+from organism.storage.access.base import AccessStorage
 from organism.storage.base import Storage
-from organism.storage.copying import Progress, copy_log, copy_sessions, log_is_empty, sessions_are_empty
-from organism.storage.opening import log_file, open_session_storage, open_storage
+from organism.storage.copying import (
+    Progress,
+    access_is_empty,
+    copy_access,
+    copy_log,
+    copy_sessions,
+    log_is_empty,
+    sessions_are_empty,
+)
+from organism.storage.opening import log_file, open_access_storage, open_session_storage, open_storage
 from organism.storage.sessions.base import SessionStorage
 
-Provider = TypeVar("Provider", Storage, SessionStorage)
+Provider = TypeVar("Provider", Storage, SessionStorage, AccessStorage)
 
 PLACE = (
     "An organism.yaml or its folder, sqlite:PATH, file:PATH (of the log; sessions lie beside it) or postgres:VARIABLE."
@@ -32,7 +41,8 @@ PLACE = (
 
 _NOUNS = {
     "messages": "message", "threads": "thread", "queued": "waiting message", "dead_letters": "dead letter",
-    "settings": "setting", "sessions": "session", "events": "session event",
+    "settings": "setting", "sessions": "session", "events": "session event", "keys": "key",
+    "audit_records": "audit record",
 }  # fmt: skip
 
 
@@ -52,7 +62,7 @@ def copy(
     target: Annotated[str, typer.Argument(metavar="TO", help=f"{PLACE} It must be empty.")],
     as_json: AsJson = False,
 ) -> None:
-    """Copies a whole store, the log and the sessions, while the organism is stopped.
+    """Copies a whole store, the log, the sessions, keys and audit log, while the organism is stopped.
 
     postgres:VARIABLE names the environment variable that holds the postgresql:// URL, so that no password stands on
     the command line. Nothing is overwritten, and FROM stays as it is. Remove what an interrupted copy has left.
@@ -133,8 +143,16 @@ async def _copy(source: Place, target: Place, progress: Progress) -> dict[str, i
         to_sessions = await stack.enter_async_context(_opened(_sessions(target)))
         if not (await log_is_empty(to_log) and await sessions_are_empty(to_sessions)):
             raise _not_empty(target)
+        if _have_one_folder(source, target):  # then they have one file of keys and audit log too
+            counts = await copy_log(from_log, to_log, progress)
+            return counts | await copy_sessions(from_sessions, to_sessions, progress)
+        from_access = await stack.enter_async_context(_opened(_access(source)))
+        to_access = await stack.enter_async_context(_opened(_access(target)))
+        if not await access_is_empty(to_access):
+            raise _not_empty(target)
         counts = await copy_log(from_log, to_log, progress)
-        return counts | await copy_sessions(from_sessions, to_sessions, progress)
+        counts |= await copy_sessions(from_sessions, to_sessions, progress)
+        return counts | await copy_access(from_access, to_access, progress)
 
 
 async def _copy_beside_log(source: Place, target: Place, progress: Progress) -> dict[str, int]:
@@ -148,6 +166,11 @@ async def _copy_beside_log(source: Place, target: Place, progress: Progress) -> 
         if not await sessions_are_empty(to_sessions):
             raise _not_empty(target)
         return await copy_sessions(from_sessions, to_sessions, progress)
+
+
+def _have_one_folder(source: Place, target: Place) -> bool:
+    logs = source.log_file, target.log_file
+    return logs[0] is not None and logs[1] is not None and logs[0].parent == logs[1].parent
 
 
 def _require_store(place: Place) -> None:
@@ -169,6 +192,10 @@ def _log(place: Place) -> Storage:
 
 def _sessions(place: Place) -> SessionStorage:
     return open_session_storage(place.section, place.folder, place.environ)
+
+
+def _access(place: Place) -> AccessStorage:
+    return open_access_storage(place.section, place.folder, place.environ)
 
 
 @asynccontextmanager

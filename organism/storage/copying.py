@@ -1,4 +1,4 @@
-"""Copies a whole store, the log and the sessions, from one provider to another.
+"""Copies a whole store, the log, the sessions, keys and audit log, from one provider to another.
 
 Page by page, so that memory stays bounded; both stores are open and nobody else writes to them. A copy that was
 interrupted is of no use: nothing takes it up again.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+from organism.access.audit import AuditFilter, AuditRecord
 from organism.errors import StorageError
 from organism.messages import DeadLetter, Message
 from organism.sessions.events import Frame
 from organism.sessions.records import SessionFilter, SessionRecord
+from organism.storage.access.base import AccessStorage
 from organism.storage.base import Commit, MessageFilter, Pending, Storage, ThreadFilter
 from organism.storage.sessions.base import SessionCommit, SessionStorage
 from organism.threads import Thread
@@ -20,7 +22,7 @@ MESSAGES_PER_PAGE = 250
 """Messages, queued messages, dead letters and events: each may have a payload of a megabyte."""
 
 RECORDS_PER_PAGE = 1000
-"""Threads and sessions."""
+"""Threads, sessions, and records of the audit log."""
 
 Progress = Callable[[str, int], None]
 """Told how many of what are copied: `("messages", 1250)`."""
@@ -94,6 +96,30 @@ async def copy_sessions(source: SessionStorage, target: SessionStorage, progress
     return counts.by_name
 
 
+async def access_is_empty(access: AccessStorage) -> bool:
+    return not (await access.keys() or await access.audit(AuditFilter(), 1))
+
+
+async def copy_access(source: AccessStorage, target: AccessStorage, progress: Progress) -> dict[str, int]:
+    """Copies all keys and the audit log, whose records get new numbers, into an empty storage; returns how many of
+    what. The tokens that were used today are not copied.
+
+    Raises:
+        StorageError: as `copy_log`.
+    """
+    counts = _Counts(progress)
+    keys = await source.keys()
+    for key in keys:
+        await target.add_key(key)
+    counts.add("keys", len(keys))
+    async for records in _audit(source):
+        await target.append_audit(records)
+        counts.add("audit_records", len(records))
+    if await target.keys() != keys:
+        raise _differs("list of keys")
+    return counts.by_name
+
+
 class _Counts:
     def __init__(self, progress: Progress) -> None:
         self.by_name: dict[str, int] = {}
@@ -145,6 +171,14 @@ async def _events(sessions: SessionStorage, session_id: str) -> AsyncIterator[li
     while page := await sessions.events(session_id, after_seq, MESSAGES_PER_PAGE):
         yield page
         after_seq = page[-1].seq or after_seq
+
+
+async def _audit(access: AccessStorage) -> AsyncIterator[list[AuditRecord]]:
+    """The oldest first, though they are read from the newest on. Numbers may be missing, so pages may be short."""
+    newest = await access.audit(AuditFilter(), 1)
+    for after_seq in range(0, newest[0].seq if newest else 0, RECORDS_PER_PAGE):
+        page = await access.audit(AuditFilter(before=after_seq + RECORDS_PER_PAGE + 1), RECORDS_PER_PAGE)
+        yield [record for record in reversed(page) if record.seq > after_seq]
 
 
 async def _check_log(source: Storage, target: Storage) -> None:

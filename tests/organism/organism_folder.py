@@ -18,6 +18,7 @@ from organism.local_cells import LocalCell, LocalCells
 from organism.messages import Accepted, DeadLetter, Inject, Message
 from organism.ref import Event
 from organism.runtime import Runtime, open_runtime
+from organism.storage.access.memory import MemoryAccessStorage
 from organism.storage.base import MessageFilter, Storage
 from organism.storage.memory import MemoryStorage
 from organism.storage.sessions.memory import MemorySessionStorage
@@ -145,6 +146,7 @@ async def running(path: Path, storage: Storage | None = None, **options: Any) ->
     failures: list[BaseException] = []
     used = storage or MemoryStorage()
     options.setdefault("session_storage", MemorySessionStorage())
+    options.setdefault("access_storage", MemoryAccessStorage())
 
     def host(pump: PumpLink) -> LocalCells:
         hosts.append(LocalCells(pump))

@@ -10,11 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from organism.access.audit import AuditFilter, AuditRecord
+from organism.access.keys import NewKey, issue
+from organism.access.principal import Bounds, Role
 from organism.errors import StorageError
 from organism.messages import Message
 from organism.storage import copying
+from organism.storage.access.base import AccessStorage
+from organism.storage.access.memory import MemoryAccessStorage
+from organism.storage.access.sqlite import SqliteAccessStorage
 from organism.storage.base import Commit, Storage
-from organism.storage.copying import copy_log, copy_sessions, log_is_empty, sessions_are_empty
+from organism.storage.copying import (
+    access_is_empty,
+    copy_access,
+    copy_log,
+    copy_sessions,
+    log_is_empty,
+    sessions_are_empty,
+)
 from organism.storage.memory import MemoryStorage
 from organism.storage.sessions.base import SessionCommit, SessionStorage
 from organism.storage.sessions.file import FileSessionStorage
@@ -36,6 +49,10 @@ SESSIONS: dict[str, Callable[[Path], SessionStorage]] = {
     "memory": lambda folder: MemorySessionStorage(),
     "file": lambda folder: FileSessionStorage(folder / "sessions"),
     "sqlite": lambda folder: SqliteSessionStorage(folder / "sessions.db", pragmas=UNSYNCED),
+}
+ACCESS: dict[str, Callable[[Path], AccessStorage]] = {
+    "memory": lambda folder: MemoryAccessStorage(),
+    "sqlite": lambda folder: SqliteAccessStorage(folder / "access.db"),
 }
 LOG_PAIRS = [("memory", "sqlite"), ("sqlite", "memory"), ("sqlite", "sqlite")]
 SESSION_PAIRS = [("memory", "file"), ("file", "sqlite"), ("sqlite", "file"), ("sqlite", "memory")]
@@ -192,3 +209,23 @@ async def test_sessions_that_are_not_copied_whole_are_reported(monkeypatch: pyte
     monkeypatch.setattr(target, "commit", commit)
     with pytest.raises(StorageError, match="newest event of session session is not that of the original"):
         await copy_sessions(source, target, untold)
+
+
+# Keys and audit log
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("pair", LOG_PAIRS)
+async def test_keys_and_audit_log_survive(pair: tuple[str, str]) -> None:
+    async with two(ACCESS, pair) as (source, target):
+        keys = [issue(NewKey("ci", Role.ADMIN, Bounds(frozenset("a"))), at).key for at in (1, 2)]
+        await source.add_key(keys[0])
+        await source.revoke_key(keys[0].id, NOW_MS)
+        await source.add_key(keys[1])
+        records = [AuditRecord(NOW_MS, "key:ci", "pause", f"t{number}", "::1", "ok") for number in range(5)]
+        await source.append_audit(records)
+        assert await access_is_empty(target)
+        assert await copy_access(source, target, untold) == {"keys": 2, "audit_records": 5}
+        assert not await access_is_empty(target)
+        assert await target.keys() == [keys[0]._replace(revoked_at=NOW_MS), keys[1]]
+        assert await target.audit(AuditFilter(), 10) == await source.audit(AuditFilter(), 10)
