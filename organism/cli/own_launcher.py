@@ -7,7 +7,7 @@ from pathlib import Path
 
 from organism.cli.client import read_run_file
 
-_LAUNCHER = b"serve_app"
+_LAUNCHER = b"\0-m\0serve_app\0"  # as `organism up` calls it
 
 
 def own_launcher(url: str) -> int | None:

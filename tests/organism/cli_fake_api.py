@@ -8,11 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 STAMP = "2026-01-15T10:30:00.000Z"
 
@@ -47,6 +49,8 @@ class FakeOrganism:
     drop_stream_after: the stream is cut after so many messages, once.
     lag_after: the stream says `lagged` after so many messages, once.
     failures: (status, body) answered to the next requests under /threads, first to last.
+    keys: with which requests and sockets have to come, where there are any; `viewer` may not change anything.
+    records: the audit log, the newest first.
     """
 
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -61,6 +65,8 @@ class FakeOrganism:
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     reload_answer: tuple[int, dict[str, Any]] = (200, {})
     stop: threading.Event = field(default_factory=threading.Event)
+    keys: tuple[str, ...] = ()
+    records: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
     def add_thread(self, thread_id: str, **changes: Any) -> None:
@@ -118,6 +124,27 @@ def build(organism: FakeOrganism) -> FastAPI:
         await _stream(organism, client)
 
     return app
+
+
+class Guard:
+    """Lets those in who have a key of the organism; health and readiness are open."""
+
+    def __init__(self, app: ASGIApp, organism: FakeOrganism) -> None:
+        self._app = app
+        self._organism = organism
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_open = scope["type"] == "lifespan" or scope["path"] in ("/health", "/ready") or not self._organism.keys
+        sent = dict(scope.get("headers", ())).get(b"authorization", b"").decode().removeprefix("Bearer ")
+        if is_open or (sent in self._organism.keys and not (sent == "viewer" and scope.get("method") == "POST")):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+        elif sent in self._organism.keys:
+            refusal = Refusal(403, "forbidden", "this needs the role operator; key:ci is viewer")
+            await refusal.response(scope, receive, send)
+        else:
+            await Refusal(401, "unauthenticated", "authentication is needed").response(scope, receive, send)
 
 
 async def _stream(organism: FakeOrganism, client: WebSocket) -> None:
@@ -191,7 +218,7 @@ def _routes(organism: FakeOrganism) -> APIRouter:
     async def get_thread(thread_id: str) -> dict[str, Any] | Response:
         if organism.failures:
             status, body = organism.failures.pop(0)
-            return Response(body, status)
+            return Response(body, status, {"retry-after": "7"})
         found = dict(thread(thread_id))
         organism.step(thread_id)
         return {**_page("messages", [], 1, 0), **found}
@@ -252,15 +279,27 @@ def _routes(organism: FakeOrganism) -> APIRouter:
         organism.stop.set()
         return {"status": "stopping"}
 
+    @api.get("/audit")
+    async def get_audit(request: Request, limit: int) -> dict[str, Any]:
+        asked(request)
+        return {"records": organism.records[:limit], "count": len(organism.records[:limit])}
+
     return api
 
 
 @contextmanager
-def serving(organism: FakeOrganism) -> Iterator[FakeOrganism]:
-    """Serves the fake on a free port of this machine, until the block ends or somebody posts to /organism/stop."""
+def serving(organism: FakeOrganism, certificate: tuple[Path, Path] | None = None) -> Iterator[FakeOrganism]:
+    """Serves the fake on a free port of this machine, until the block ends or somebody posts to /organism/stop.
+
+    certificate: the files of one and its key, to serve with TLS.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
-    organism.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(build(organism), log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=2)
+    organism.url = f"{'https' if certificate else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+    cert, key = certificate or (None, None)
+    config = uvicorn.Config(
+        Guard(build(organism), organism), log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=2,
+        ssl_certfile=cert, ssl_keyfile=key,
+    )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     stopper = threading.Thread(target=lambda: (organism.stop.wait(), setattr(server, "should_exit", True)))
