@@ -70,7 +70,7 @@ class Usage:
             raise RateLimited("requests per second", limits.requests_per_s, "auth.limits.requests_per_s", -room_s)
         meter.full_at = full_at
         meter.used += 1
-        return Allowance(pace.burst, int(room_s * limits.requests_per_s), ceil(full_at - now))
+        return Allowance(pace.burst, int(room_s * limits.requests_per_s), ceil(full_at - now - _ROUNDING_S))
 
     def command_delay_s(self, principal_id: str) -> float:
         """Takes one command, and says how long to wait before it is carried out; 0.0 mostly. It is never refused."""
