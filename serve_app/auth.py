@@ -31,7 +31,7 @@ MISSING = (
     "`organism keys add` makes keys"
 )
 
-FREQUENT = ("inject", "session.create", "session.delete")
+BATCHED = ("inject", "session.create", "session.delete")
 """Verbs that come by the thousand: their records are not waited for, and made only where it is known who it was."""
 
 Bound = Literal["refused", "agent", "library", "handled"]
@@ -127,7 +127,7 @@ class GuardedRoute(APIRoute):
 
     async def _record(self, scope: Scope, status: int) -> None:
         access = scope["app"].state.replica.access
-        is_frequent = self.need.audit in FREQUENT
+        is_frequent = self.need.audit in BATCHED
         if is_frequent and not access.authority.is_required:
             return
         record = record_of(scope, self.need.audit, _target_of(scope), status)
