@@ -81,7 +81,7 @@ class TokenVerifier:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise Unauthenticated(NOT_VERIFIED) from None
         algorithm, kid = header.get("alg"), header.get("kid")
-        if algorithm not in self._algorithms or not isinstance(kid, str | None):
+        if not isinstance(algorithm, str) or algorithm not in self._algorithms or not isinstance(kid, str | None):
             raise Unauthenticated(NOT_VERIFIED)
         key = await self._keys.find(kid, algorithm)
         if key is None:
