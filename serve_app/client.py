@@ -9,9 +9,22 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from organism.access.audit import AuditRecord
+from organism.access.principal import Principal
 from organism.errors import OrganismError, OrganismUnreachable
-from organism.messages import Accepted
-from serve_app.commands import Command, Inject, echo_of, log_filter, parse_command
+from organism.messages import Accepted, Message
+from serve_app.auth import check_role, record_of
+from serve_app.bounds import check_agent, check_thread, sees_message
+from serve_app.commands import (
+    COMMAND_ROLES,
+    COMMAND_TARGETS,
+    Command,
+    Inject,
+    echo_of,
+    log_filter,
+    parse_command,
+)
+from serve_app.connected import connected_text
 from serve_app.dependencies import Replica
 from serve_app.error_handlers import status_of
 from serve_app.errors import BodyTooLarge, MalformedBody
@@ -32,6 +45,7 @@ STALL_S = 30.0
 REPLAY_PAGE = 1000
 REPLAY_RETRY_S = 1.0
 CLOSE_TIMEOUT_S = 1.0
+INTERNAL_ERROR_STATUS = 500
 
 TRY_AGAIN_LATER = 1013
 POLICY_VIOLATION = 1008
@@ -45,10 +59,17 @@ class Client:
     """Reader and writer run as two tasks; neither waits for the other, save that unread answers stop the reader."""
 
     def __init__(
-        self, websocket: WebSocket, replica: Replica, commands: dict[str, type[Command]], outbox: Outbox
+        self,
+        websocket: WebSocket,
+        replica: Replica,
+        principal: Principal,
+        commands: dict[str, type[Command]],
+        outbox: Outbox,
     ) -> None:
         self._websocket = websocket
         self._replica = replica
+        self._principal = principal
+        self._auditor = replica.access.auditor if replica.access.ref is not None else None
         self._commands = commands
         self.outbox = outbox
         self._open_commands = 0
@@ -61,7 +82,7 @@ class Client:
         self._sent = 0
         self._sent_before = 0
         self._progress_s = asyncio.get_running_loop().time()
-        self._verbs = verbs_of(replica, outbox)
+        self._verbs = verbs_of(replica, principal, outbox)
 
     # Called by the hub
 
@@ -69,6 +90,9 @@ class Client:
         self.outbox.offer(frames, seq)
 
     def start_over(self, connected: Frame) -> None:
+        if self._principal.bounds is not None:
+            text = connected_text(self._replica.live, self._principal, self._replica.hub.seq)
+            connected = Frame("connected", None, text)
         self.outbox.start_over(connected)
 
     def tick(self, now_s: float) -> None:
@@ -85,27 +109,29 @@ class Client:
     # The connection's life
 
     async def serve(self, begin: Callable[[], Replay | None]) -> None:
-        """Accepts the connection and stays until it ends. `begin` queues the first events, or refuses."""
-        await self._websocket.accept()
+        """Stays until the connection, which has been accepted, ends, or who opened it is let in no more. `begin`
+        queues the first events, or refuses."""
+        life = asyncio.timeout(None)
         try:
-            self._replica.check_room()
-            self.outbox.replay = begin()
+            async with life:
+                with self._replica.access.stream(self._principal, partial(life.reschedule, 0.0)):
+                    await self._live(begin)
         except OrganismError as error:
-            await self._refuse(error)
-            return
+            await refuse(self._websocket, error)
+        except TimeoutError:
+            if not life.expired():
+                raise
+            await self._close(POLICY_VIOLATION, "the key or token of this connection is no longer valid")
+
+    async def _live(self, begin: Callable[[], Replay | None]) -> None:
+        """Raises: what refuses the connection."""
+        self._replica.check_room()
+        self.outbox.replay = begin()
         self._replica.hub.add(self)  # nothing was awaited since `begin`: no event is missed, none comes twice
         try:
             await self._converse()
         finally:
             self._replica.hub.remove(self)
-
-    async def _refuse(self, error: OrganismError) -> None:
-        code = TRY_AGAIN_LATER if status_of(error) in (429, 503) else POLICY_VIOLATION
-        try:
-            await self._websocket.send_text(refusal_text(error, {}))
-            await self._websocket.close(code)
-        except WebSocketDisconnect:
-            return
 
     async def _converse(self) -> None:
         try:
@@ -115,12 +141,12 @@ class Client:
         except* WebSocketDisconnect:
             pass
         except* ClientStalled:
-            await self._cut_off()
+            await self._close(TRY_AGAIN_LATER, "nothing was read for too long")
 
-    async def _cut_off(self) -> None:
+    async def _close(self, code: int, reason: str) -> None:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):  # the close frame may find no room either
-                await self._websocket.close(TRY_AGAIN_LATER, "nothing was read for too long")
+                await self._websocket.close(code, reason)
         except (TimeoutError, WebSocketDisconnect, RuntimeError):
             return
 
@@ -172,11 +198,16 @@ class Client:
         if self.outbox.replay is not replay:
             return  # another subscribe came meanwhile
         replay.after_seq = max([replay.after_seq, *(message.seq for message in page[-1:])])
-        await self._send_all([self.outbox.text_of(message_frame(message)) for message in page])
+        await self._send_all([self.outbox.text_of(message_frame(message)) for message in self._seen(page)])
         if len(page) < REPLAY_PAGE:
             replay.after_seq = max(replay.after_seq, published_seq)
             if replay.after_seq >= hub.seq and self.outbox.replay is replay:
                 self.outbox.end_replay(replay.after_seq)
+
+    def _seen(self, page: list[Message]) -> list[Message]:
+        if self._principal.bounds is None:
+            return page
+        return [message for message in page if sees_message(self._principal, message)]
 
     # Reading
 
@@ -189,6 +220,10 @@ class Client:
                 self._room.clear()
                 await self._room.wait()
             self._open_commands += 1
+            if self._principal.credential:
+                delay_s = self._replica.access.usage.command_delay_s(self._principal.id)
+                if delay_s > 0:
+                    await asyncio.sleep(delay_s)
             await self._answer_command(event)
 
     async def _answer_command(self, event: Any) -> None:
@@ -196,7 +231,11 @@ class Client:
         try:
             fields = parse_object(self._text_in(event))
             echo = echo_of(fields)
-            await self._obey(parse_command(fields, self._commands), echo)
+            command = parse_command(fields, self._commands)
+            if self._auditor is not None and command.cmd in COMMAND_TARGETS:
+                await self._obey_recorded(command, echo)
+            else:
+                await self._obey(command, echo)
         except OrganismError as error:
             self._answer(refusal_text(error, echo))
 
@@ -208,8 +247,37 @@ class Client:
             raise BodyTooLarge("frame", most, "limits.max_body_bytes")
         return text
 
+    async def _obey_recorded(self, command: Command, echo: dict[str, Any]) -> None:
+        """Injects are recorded when they are committed; see _acknowledge."""
+        try:
+            await self._obey(command, echo)
+        except OrganismError as error:
+            await self._record(command, status_of(error))
+            raise
+
+    async def _record(self, command: Command, status: int) -> None:
+        if self._auditor is None or command.cmd not in COMMAND_TARGETS:
+            return
+        if isinstance(command, Inject):  # they come by the thousand
+            self._note(command, status)
+            return
+        await self._auditor.keep(self._record_of(command, status))
+
+    def _note(self, command: Command, status: int) -> None:
+        if self._auditor is not None:
+            self._auditor.note(self._record_of(command, status))
+
+    def _record_of(self, command: Command, status: int) -> AuditRecord:
+        target = getattr(command, COMMAND_TARGETS[command.cmd])
+        return record_of(self._websocket.scope, command.cmd, target, status)
+
     async def _obey(self, command: Command, echo: dict[str, Any]) -> None:
+        check_role(self._principal, COMMAND_ROLES[command.cmd])
         if isinstance(command, Inject):
+            if self._principal.bounds is not None:
+                check_agent(self._principal, command.to)
+                if command.thread_id is not None:
+                    await check_thread(self._replica, self._principal, command.thread_id)
             self._inject(command, echo)
             return
         timeout_s = self._replica.live.api.request_timeout_s
@@ -219,16 +287,20 @@ class Client:
                 answer = await self._verbs[command.cmd](command)
         except TimeoutError:
             raise OrganismUnreachable(f"no answer within {timeout_s:g} s") from None
+        await self._record(command, 200)
         self._answer(text_of({"event": "ack", **echo, **answer}))
 
     def _inject(self, command: Inject, echo: dict[str, Any]) -> None:
         """Hands the message on and reads the next command: the answer comes when it is committed."""
         inject = inject_of(command, self._replica.classes, self._replica.live)
         self._last_inject = self._replica.inlet.submit(inject)
-        self._last_inject.add_done_callback(partial(self._acknowledge, echo))
+        self._last_inject.add_done_callback(partial(self._acknowledge, command, echo))
 
-    def _acknowledge(self, echo: dict[str, Any], future: asyncio.Future[Accepted]) -> None:
+    def _acknowledge(self, command: Inject, echo: dict[str, Any], future: asyncio.Future[Accepted]) -> None:
         error = future.exception()
+        if self._auditor is not None:
+            status = 200 if error is None else INTERNAL_ERROR_STATUS
+            self._note(command, status_of(error) if isinstance(error, OrganismError) else status)
         if error is None:
             self._answer(text_of({"event": "ack", **echo, **future.result()._asdict()}))
         elif isinstance(error, OrganismError):
@@ -245,3 +317,13 @@ class Client:
     def _answer(self, text: str) -> None:
         self._answers += 1
         self.outbox.reply(text)
+
+
+async def refuse(websocket: WebSocket, error: OrganismError) -> None:
+    """Tells why, and closes."""
+    code = TRY_AGAIN_LATER if status_of(error) in (429, 503) else POLICY_VIOLATION
+    try:
+        await websocket.send_text(refusal_text(error, {}))
+        await websocket.close(code)
+    except WebSocketDisconnect:
+        return

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from organism.access.principal import Role
 from organism.storage.base import MessageFilter
 from serve_app.errors import InvalidRequest
 from serve_app.frames import Filter
@@ -26,6 +27,7 @@ MAX_NAMES = 10_000
 """Names in one list of a filter."""
 
 MAX_ECHOED_CHARS = 200
+MAX_TOKEN_CHARS = 8192
 
 Names = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=MAX_NAMES)]
 SmallNumber = Annotated[int | float, Field(ge=-MAX_POSITION, le=MAX_POSITION)]
@@ -103,6 +105,10 @@ class Requeue(Command):
     message_id: Identifier
 
 
+class Auth(Command):
+    token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN_CHARS)]
+
+
 class StreamQuery(BaseModel):
     """The query parameters of /ws."""
 
@@ -133,8 +139,29 @@ EVENT_COMMANDS: dict[str, type[Command]] = {
     "kill": Kill,
     "requeue": Requeue,
     "ping": Command,
+    "auth": Auth,
 }
-LOG_COMMANDS: dict[str, type[Command]] = {"subscribe": SubscribeToLog, "unsubscribe": Command, "ping": Command}
+LOG_COMMANDS: dict[str, type[Command]] = {
+    "subscribe": SubscribeToLog,
+    "unsubscribe": Command,
+    "ping": Command,
+    "auth": Auth,
+}
+COMMAND_ROLES: dict[str, Role] = {
+    "subscribe": Role.VIEWER,
+    "unsubscribe": Role.VIEWER,
+    "ping": Role.VIEWER,
+    "auth": Role.VIEWER,
+    "inject": Role.OPERATOR,
+    "pause": Role.OPERATOR,
+    "resume": Role.OPERATOR,
+    "kill": Role.OPERATOR,
+    "requeue": Role.OPERATOR,
+}
+"""The least that may."""
+
+COMMAND_TARGETS = {"inject": "to", "pause": "agent", "resume": "agent", "kill": "thread_id", "requeue": "message_id"}
+"""Commands that are recorded, and the field that says what they are done to."""
 
 
 def echo_of(fields: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from organism.access.principal import Principal
 from organism.errors import OrganismError
 from organism.messages import Message
 from organism.ref import Event
@@ -38,6 +39,7 @@ class Frame:
 
     text: as /ws sends it. log_text: as /ws/messages does, empty for what is no message.
     seq: the log position it belongs to, None where it has none. agents, thread_id, payload_type: what it is about.
+    subject: id of the session or library that it is about. owner: of the session; no client is told.
     """
 
     kind: FrameKind
@@ -47,6 +49,8 @@ class Frame:
     agents: tuple[str, ...] = ()
     thread_id: str | None = None
     payload_type: str | None = None
+    subject: str = ""
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,20 @@ class Filter:
 
 
 EVERYTHING = Filter()
+
+
+def sees(principal: Principal, frame: Frame) -> bool:
+    """Whether this may be shown to the principal, whatever it has subscribed to."""
+    match frame.kind:
+        case "connected":
+            return True
+        case "session_state":
+            return principal.may_reach_session(frame.subject, frame.owner)
+        case "ingest":
+            return principal.may_reach_library(frame.subject)
+        case "reloaded":
+            return principal.bounds is None
+    return principal.bounds is None or any(map(principal.may_reach_agent, frame.agents))
 
 
 def message_frame(message: Message) -> Frame:
@@ -108,12 +126,14 @@ def thread_updated_frame(view: dict[str, Any], seq: int | None = None) -> Frame:
 
 def session_frame(value: dict[str, Any], seq: int | None = None) -> Frame:
     """session_state: one is placed in a cell, runs, rests, leaves memory or is deleted."""
-    return Frame("session_state", seq, text_of({"event": "session_state", "session": value}))
+    shown = {key: each for key, each in value.items() if key != "owner"}
+    text = text_of({"event": "session_state", "session": shown})
+    return Frame("session_state", seq, text, subject=value.get("id", ""), owner=value.get("owner"))
 
 
 def ingest_frame(value: dict[str, Any], seq: int | None = None) -> Frame:
     """ingest: a job of the librarian begins, gets on or ends."""
-    return Frame("ingest", seq, text_of({"event": "ingest", "job": value}))
+    return Frame("ingest", seq, text_of({"event": "ingest", "job": value}), subject=value.get("library_id") or "")
 
 
 def error_frame(value: dict[str, Any], seq: int | None = None) -> Frame:

@@ -26,10 +26,12 @@ class Hub:
     """Hands each batch of frames to every client, and agent_state at most once per agent and interval.
 
     seq: the last log position whose message was handed on. A client added now gets everything behind it.
+    unknown: connections that have not said yet who they are; they are no clients.
     """
 
     def __init__(self) -> None:
         self.seq = 0
+        self.unknown = 0
         self._clients: set[Subscriber] = set()
         self._held_states: dict[str, Frame] = {}
         self._interval_end: asyncio.TimerHandle | None = None

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from serve_app.frames import Filter, Frame, lagged_text
+from organism.access.principal import LOCAL, Principal
+from serve_app.frames import Filter, Frame, lagged_text, sees
 
 MAX_QUEUED_CHARS = 32_000_000
 """Text that waits for one client, whatever the number of its events."""
@@ -23,14 +24,19 @@ class Replay:
 class Outbox:
     """The queue of one client. `offer` never waits: what does not fit is skipped, and the client is told.
 
+    principal: who the client is; what it may not see does not get in.
     filter: what the client wants, None for nothing. only_messages: as /ws/messages, messages and in their bare form.
     replay: set while the client is being sent old messages; live messages are left out then (they come from the
       log), and other events wait until it is done.
     """
 
-    def __init__(self, max_frames: int, wanted: Filter | None, *, only_messages: bool = False) -> None:
+    def __init__(
+        self, max_frames: int, wanted: Filter | None, principal: Principal = LOCAL, *, only_messages: bool = False
+    ) -> None:
         self._max_frames = max_frames
         self._only_messages = only_messages
+        self._principal = principal
+        self._is_bound = principal.bounds is not None
         self._filter = wanted
         self._after_seq = 0
         self._replies: list[str] = []
@@ -88,6 +94,8 @@ class Outbox:
             if self.replay is not None or (frame.seq is not None and frame.seq <= self._after_seq):
                 return False
         elif self._only_messages:
+            return False
+        if (self._is_bound or frame.kind == "session_state") and not sees(self._principal, frame):
             return False
         return self._filter is not None and self._filter.passes(frame)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from organism.sessions.events import Frame
+from serve_app.auth import principal_of
 from serve_app.dependencies import Replica
 from serve_app.request_timeout import lift_timeout
 
@@ -61,21 +63,34 @@ class EventStream(Response):
         self._source = source
         self._replica = replica
         self._heartbeat_s = replica.live.api.heartbeat_s
+        self._has_begun = False
         self._is_sending = False
         self._since_s = 0.0  # when that began, or ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._replica.stream_place():
-            async with self._source as blocks:
-                lift_timeout(scope)
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                try:
-                    async with asyncio.TaskGroup() as tasks:
-                        attending = tasks.create_task(self._attend(receive, send), name="client of an event stream")
-                        await self._send_all(blocks, send)
-                        attending.cancel()
-                except* ClientLeft:
-                    pass
+        life = asyncio.timeout(None)
+        end = partial(life.reschedule, 0.0)
+        try:
+            async with life:
+                with self._replica.stream_place(), self._replica.access.stream(principal_of(scope), end):
+                    await self._stream(scope, receive, send)
+        except TimeoutError:
+            if not life.expired() or not self._has_begun:
+                raise
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._source as blocks:
+            lift_timeout(scope)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            self._has_begun = True
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    attending = tasks.create_task(self._attend(receive, send), name="client of an event stream")
+                    await self._send_all(blocks, send)
+                    attending.cancel()
+            except* ClientLeft:
+                pass
 
     async def _send_all(self, blocks: Blocks, send: Send) -> None:
         try:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from serve_app.commands import Kill, OfAgent, Requeue, Subscribe, SubscribeToLog
+from organism.access.principal import Principal
+from serve_app.bounds import check_agent, check_letter, check_thread
+from serve_app.commands import Auth, Kill, OfAgent, Requeue, Subscribe, SubscribeToLog
 from serve_app.dependencies import Replica
 from serve_app.outbox import Outbox
 
 Verb = Callable[[Any], Awaitable[dict[str, Any]]]
 
 
-def verbs_of(replica: Replica, outbox: Outbox) -> dict[str, Verb]:
-    """The verbs by command name, for the connection whose outbox this is."""
+def verbs_of(replica: Replica, principal: Principal, outbox: Outbox) -> dict[str, Verb]:
+    """The verbs by command name, for the principal's connection whose outbox this is."""
 
     async def subscribe(command: Subscribe | SubscribeToLog) -> dict[str, Any]:
         wanted = command.filter()
@@ -26,18 +28,29 @@ def verbs_of(replica: Replica, outbox: Outbox) -> dict[str, Verb]:
         return {"seq": replica.hub.seq}
 
     async def pause(command: OfAgent) -> dict[str, Any]:
+        check_agent(principal, command.agent)
         return {"agent": await replica.pause(command.agent)}
 
     async def resume(command: OfAgent) -> dict[str, Any]:
+        check_agent(principal, command.agent)
         return {"agent": await replica.resume(command.agent)}
 
     async def kill(command: Kill) -> dict[str, Any]:
+        await check_thread(replica, principal, command.thread_id)
         return {"thread": (await replica.organism.kill_thread(command.thread_id)).to_api()}
 
     async def requeue(command: Requeue) -> dict[str, Any]:
+        await check_letter(replica, principal, command.message_id)
         return {"message": (await replica.organism.requeue(command.message_id)).to_api()}
 
     async def ping(_: object) -> dict[str, Any]:
         return {"seq": replica.hub.seq}
 
-    return {verb.__name__: verb for verb in (subscribe, unsubscribe, pause, resume, kill, requeue, ping)}
+    async def auth(command: Auth) -> dict[str, Any]:
+        """Nobody becomes somebody else; a token that is none is refused all the same."""
+        authority = replica.access.authority
+        if authority.is_required:
+            await authority.identify(command.token)
+        return {"principal": principal.id, "role": principal.role.label}
+
+    return {verb.__name__: verb for verb in (subscribe, unsubscribe, pause, resume, kill, requeue, ping, auth)}

@@ -11,12 +11,16 @@ from engineio.async_socket import AsyncSocket
 from engineio.packet import Packet
 from pydantic import Field
 
+from organism.access.principal import Principal, Role
 from organism.errors import OrganismError, OrganismUnreachable
+from organism.sessions.ref import SessionsRef
 from organism.sessions.wire import Query
 from organism.tasks import Tasks
+from serve_app.auth import check_role
 from serve_app.dependencies import Replica
 from serve_app.error_handlers import describe
 from serve_app.errors import InvalidRequest, ReplicaBusy
+from serve_app.owned_sessions import sessions_of
 from serve_app.queries import Model, Position, validated
 from serve_app.routes.session_queries import NOTHING_RUNS
 from serve_app.session_requests import Ask, OfSession
@@ -29,6 +33,16 @@ MAX_OPEN_COMMANDS = 1000
 
 MAX_JOINED = 1000
 """Sessions that one client follows."""
+
+EVENT_ROLES: dict[str, Role] = {
+    "ping": Role.VIEWER,
+    "get-server-status": Role.VIEWER,
+    "join-session": Role.OPERATOR,
+    "leave-session": Role.OPERATOR,
+    "send-query": Role.OPERATOR,
+    "abort-query": Role.OPERATOR,
+}
+"""The least that may."""
 
 INTERNAL_ERROR = "internal error; its cause is in the log of this API replica"
 
@@ -44,11 +58,15 @@ class Join(OfSession):
 class Client:
     """
     Args:
+        principal: who the client is.
         socket: the client's connection, over whichever transport.
         cut_off: ends the connection at once, and does not wait for the client.
     """
 
-    def __init__(self, socket: AsyncSocket, replica: Replica, tasks: Tasks, cut_off: Callable[[], None]) -> None:
+    def __init__(
+        self, principal: Principal, socket: AsyncSocket, replica: Replica, tasks: Tasks, cut_off: Callable[[], None]
+    ) -> None:
+        self._principal = principal
         self._backlog: Backlog = socket.queue
         self._replica = replica
         self._tasks = tasks
@@ -76,6 +94,7 @@ class Client:
             self._cut_off()
         try:
             async with self._turn:
+                await self._pace()
                 return None if self._is_closed else await self._obey(event, payload)
         finally:
             self._open_commands -= 1
@@ -90,6 +109,12 @@ class Client:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _pace(self) -> None:
+        if self._principal.credential:
+            delay_s = self._replica.access.usage.command_delay_s(self._principal.id)
+            if delay_s > 0:
+                await asyncio.sleep(delay_s)
+
     async def _obey(self, event: str, payload: tuple[Any, ...]) -> Ack | None:
         timeout_s = self._replica.live.api.request_timeout_s
         try:
@@ -97,6 +122,7 @@ class Client:
             command = self._commands.get(event)
             if command is None:
                 raise InvalidRequest((("event", f"unknown; there are: {', '.join(self._commands)}"),))
+            check_role(self._principal, EVENT_ROLES[event])
             async with asyncio.timeout(timeout_s):
                 return await command(*payload[:1])
         except OrganismError as error:
@@ -117,6 +143,11 @@ class Client:
 
     # Commands
 
+    @property
+    def _sessions(self) -> SessionsRef:
+        """As far as the principal may reach them. Raises: SessionsNotServed."""
+        return sessions_of(self._replica, self._principal)
+
     async def _ping(self, *_: Any) -> None:
         return None
 
@@ -134,7 +165,7 @@ class Client:
 
     async def _follow(self, join: Join) -> None:
         session_id = join.session_id
-        following = Following(self._replica.sessions, session_id, join.after, self._send)
+        following = Following(self._sessions, session_id, join.after, self._send)
         following.task = self._tasks.spawn(following.run(), f"follows {session_id} for a Socket.IO client")
         self._joined[session_id] = following
         following.task.add_done_callback(lambda _: self._forget(session_id, following))
@@ -162,18 +193,18 @@ class Client:
 
     async def _send_query(self, payload: Any = None) -> Ack:
         ask = _parsed(Ask, payload)
-        await self._replica.sessions.begin(ask.session_id, Query(ask.query, stream=True))
+        await self._sessions.begin(ask.session_id, Query(ask.query, stream=True))
         return {"success": True}
 
     async def _abort_query(self, payload: Any = None) -> Ack:
         of = _parsed(OfSession, {"sessionId": payload} if isinstance(payload, str) else payload)
-        aborted = await self._replica.sessions.abort(of.session_id)
+        aborted = await self._sessions.abort(of.session_id)
         result = {"success": True} if aborted else {"success": False, "error": NOTHING_RUNS}
         self._emit("abort-result", result)
         return result
 
     async def _server_status(self, *_: Any) -> Ack:
-        status = await self._replica.sessions.server_status()
+        status = await self._sessions.server_status()
         shown = {
             "isExclusive": status.is_exclusive,
             "runningSessionId": status.running_session_id,

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import engineio
 import socketio
@@ -24,6 +26,13 @@ MAX_QUEUED_CHARS = 4_000_000
 STALL_S = 30.0
 """A client that takes nothing for so long is cut off; it connects again and joins with `after`."""
 
+LAST_WORDS_S = 5.0
+"""Until a client is cut off that does not read why it is refused."""
+
+CONNECT_WITHIN_S = 5.0
+"""Until a client is cut off that does not say CONNECT."""
+
+NAMESPACE = "/"
 PROTOCOL_ERROR = 1002
 
 FRAME = re.compile(r"4[0-6]|(?:[1356]|2|3|2probe|3probe)\Z")
@@ -93,6 +102,16 @@ class Engine(engineio.AsyncServer):
         """Ends the client's connection, whether it reads or not; does not wait for it."""
         self.start_background_task(self._end, socket)
 
+    def end_when_read(self, socket: AsyncSocket) -> None:
+        """Ends the connection when the client has read what waits for it, or does not read; does not wait for it."""
+        self.start_background_task(self._end_when_read, socket)
+
+    async def _end_when_read(self, socket: AsyncSocket) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await socket.queue.join()
+        await self._end(socket)
+
     async def _end(self, socket: AsyncSocket) -> None:
         await socket.close(wait=False, abort=True, reason=self.reason.SERVER_DISCONNECT)
         socket.queue.put_nowait(None)  # ends the writer, and it the connection
@@ -109,23 +128,52 @@ def _report(error: BaseException) -> None:
 
 
 class Server(socketio.AsyncServer):
-    """Handlers run as tasks, so that a slow one does not keep the answers to pings from being read."""
+    """Handlers run as tasks, so that a slow one does not keep the answers to pings from being read.
+
+    is_allowed: whether pages of another origin may use it, by the Origin header.
+    """
 
     eio: Engine
 
-    def __init__(self) -> None:
+    def __init__(self, is_allowed: Callable[[str], bool]) -> None:
         log = silent_log()
         super().__init__(
             async_mode="asgi",
             serializer=ClientPacket,
             logger=log,  # type: ignore[arg-type]
             engineio_logger=log,
-            cors_allowed_origins=None,  # the same origin; an empty list would mean any
+            cors_allowed_origins=lambda origin, environ: _is_same(origin, environ) or is_allowed(origin),
+            cors_credentials=False,
             http_compression=False,
         )
 
     def _engineio_server_class(self) -> type[Engine]:
         return Engine
+
+    def is_connected(self, eio_sid: str) -> bool:
+        sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
+        return sid is not None and self.manager.is_connected(sid, NAMESPACE)
+
+    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
+        await super()._handle_eio_connect(eio_sid, environ)
+        self.eio.start_background_task(self._expect_connect, eio_sid)
+
+    async def _expect_connect(self, eio_sid: str) -> None:
+        await asyncio.sleep(CONNECT_WITHIN_S)
+        if not self.is_connected(eio_sid):
+            await self.eio.disconnect(eio_sid)
+
+    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        """One that is refused has no second try on the same connection."""
+        socket = self.eio.sockets.get(eio_sid)
+        await super()._handle_connect(eio_sid, namespace, data)
+        if socket is not None and not self.is_connected(eio_sid):
+            self.eio.end_when_read(socket)
+
+
+def _is_same(origin: str, environ: dict[str, Any]) -> bool:
+    """The scheme does not count: whoever ends TLS may be in front of us."""
+    return urlsplit(origin).netloc.lower() == environ.get("HTTP_HOST", "").lower() != ""
 
 
 class Connection:

@@ -13,16 +13,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from organism.access.principal import Principal
 from organism.errors import OrganismError
+from serve_app.auth import PRINCIPAL
+from serve_app.commands import MAX_TOKEN_CHARS
 from serve_app.dependencies import Replica
 from serve_app.errors import ReplicaBusy
+from serve_app.login import identified
+from serve_app.owned_sessions import sessions_of
 from serve_app.request_timeout import lift_timeout
 from serve_app.responses import Json
 from serve_app.socketio.client import Client
-from serve_app.socketio.engine import Connection, Server
+from serve_app.socketio.engine import NAMESPACE, Connection, Server
 
-NAMESPACE = "/"
 TRY_AGAIN_LATER = 1013
+POLICY_VIOLATION = 1008
 
 
 async def socketio_of_app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +41,7 @@ class SocketIO:
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._server = Server()
+        self._server = Server(lambda origin: origin in replica.live.api.cors_origins)
         self._clients: dict[str, tuple[Client, ExitStack]] = {}
         self._server.on("connect", self._connect)
         self._server.on("disconnect", self._disconnect)
@@ -70,6 +75,10 @@ class SocketIO:
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if "j" in query:
             return _failure(400, "JSONP is not served; use the transports polling or websocket")
+        if not self._is_openers(scope, query):
+            if scope["type"] == "websocket":
+                return WebSocketClose(POLICY_VIOLATION)
+            return _failure(403, "this connection was opened by somebody else; connect anew")
         most = self._replica.live.limits.max_clients
         if "sid" in query or len(self._server.eio.sockets) < most:
             return None
@@ -77,16 +86,44 @@ class SocketIO:
             return WebSocketClose(TRY_AGAIN_LATER)
         return _failure(429, str(ReplicaBusy("clients (limits.max_clients)", most)))
 
+    def _is_openers(self, scope: Scope, query: dict[str, list[str]]) -> bool:
+        """Whether a request for a connection comes from who has opened it, where that one was known by headers."""
+        environ = self._server.environ.get(query.get("sid", [""])[0])
+        opener = environ["asgi.scope"].get(PRINCIPAL) if environ else None
+        asking = scope.get(PRINCIPAL)
+        return opener is None or (asking is not None and asking.id == opener.id)
+
     async def _connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         engine, socket = self._server.eio, self._socket_of(sid)
         place = ExitStack()
         try:
-            self._replica.sessions  # noqa: B018 - raises where there are none
+            principal = await self._principal(environ["asgi.scope"], auth)
+            sessions_of(self._replica, principal)  # raises where there are none
+            if socket.closed:
+                raise Refused("the client has gone")
             place.enter_context(self._replica.stream_place())
+            try:
+                place.enter_context(self._replica.access.stream(principal, lambda: engine.cut_off(socket)))
+            except BaseException:
+                place.close()
+                raise
         except OrganismError as error:
             raise Refused(str(error)) from None
-        client = Client(socket, self._replica, engine.tasks, lambda: engine.cut_off(socket))
+        client = Client(principal, socket, self._replica, engine.tasks, lambda: engine.cut_off(socket))
         self._clients[sid] = client, place
+
+    async def _principal(self, scope: Scope, auth: Any) -> Principal:
+        """By the headers of the handshake, or the token that CONNECT carries.
+
+        Raises:
+            Unauthenticated, OrganismUnreachable
+        """
+        principal: Principal | None = scope.get(PRINCIPAL)
+        if principal is not None:
+            return principal
+        token = auth.get("token") if isinstance(auth, dict) else None
+        is_token = isinstance(token, str) and len(token) <= MAX_TOKEN_CHARS
+        return await identified(scope, token if is_token else None, self._replica)
 
     async def _disconnect(self, sid: str, reason: str) -> None:
         client, place = self._clients.pop(sid, (None, None))
