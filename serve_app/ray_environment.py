@@ -13,6 +13,7 @@ import stat
 import sys
 from pathlib import Path
 
+from serve_app import haproxy_start
 from serve_app.ports import preferred_port
 
 HAPROXY_STATS_PORT = 8404
@@ -25,11 +26,10 @@ ONE_DAY_S = 24 * 60 * 60
 SPARE_CONNECTIONS = 1024
 """Connections HAProxy takes beside the open streams: plain requests and health checks."""
 
-# HAProxy is the child of an actor and would outlive it, and hold the port, when that is killed. Linux alone has this.
-_DIES_WITH_ITS_PARENT = """#!/bin/sh
-exec "{python}" -IS -c \
-'import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])' "{haproxy}" "$@"
+_WRAPPER = """#!/bin/sh
+exec "{python}" -IS "{start}" "{haproxy}" "$@"
 """
+"""See haproxy_start.py."""
 
 
 def serve_variables(max_streams: int, with_tls: bool = False) -> dict[str, str]:
@@ -101,6 +101,6 @@ def _haproxy() -> str | None:
 
 
 def _write_wrapper(path: Path, haproxy: str) -> Path:
-    path.write_text(_DIES_WITH_ITS_PARENT.format(python=sys.executable, haproxy=haproxy))
+    path.write_text(_WRAPPER.format(python=sys.executable, start=haproxy_start.__file__, haproxy=haproxy))
     path.chmod(stat.S_IRWXU)
     return path
