@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from organism.access.audit import AuditRecord
+from organism.access.keys import ApiKey, NewKey, issue
+from organism.access.principal import Role
 from organism.cli import build_app
 from organism.cli.failures import ExitCode
 from organism.config import StorageSection
 from organism.sessions.records import SessionFilter
-from organism.storage.opening import open_session_storage, open_storage
+from organism.storage.opening import open_access_storage, open_session_storage, open_storage
 from tests.contracts.session_samples import session_of
 from tests.storage_samples import message, queue_of
 
@@ -66,6 +69,40 @@ def test_a_store_is_copied_whole(folder: Path) -> None:
     assert "copied 2 messages, 2 waiting messages, 3 session events, 1 session" in result.stdout
     assert asyncio.run(sizes(StorageSection(provider="file", path="two/organism.db"), folder)) == (2, 1, 3)
     assert asyncio.run(sizes(SQLITE, folder)) == (2, 1, 3)
+
+
+def test_keys_and_audit_log_are_copied_and_never_overwritten(folder: Path) -> None:
+    key = asyncio.run(add_key(SQLITE, folder))
+    assert "1 key, 1 audit record" in run("sqlite:one/organism.db", "sqlite:two/organism.db").stdout
+    assert asyncio.run(keys_of(StorageSection(path="two/organism.db"), folder)) == [key]
+    asyncio.run(add_key(StorageSection(path="three/organism.db"), folder))
+    result = run("sqlite:one/organism.db", "sqlite:three/organism.db")
+    assert result.exit_code == ExitCode.FAILED
+    assert "is not empty" in result.output
+
+
+def test_stores_in_one_folder_have_the_same_keys(folder: Path) -> None:
+    key = asyncio.run(add_key(SQLITE, folder))
+    result = run("sqlite:one/organism.db", "file:one/other.db")
+    assert result.exit_code == 0, result.output
+    assert asyncio.run(keys_of(StorageSection(path="one/other.db"), folder)) == [key]
+
+
+async def add_key(section: StorageSection, folder: Path) -> ApiKey:
+    access, key = open_access_storage(section, folder), issue(NewKey("ci", Role.ADMIN), 1).key
+    await access.open()
+    await access.add_key(key)
+    await access.append_audit([AuditRecord(1, "key:ci", "pause", "greeter", "::1", "ok")])
+    await access.close()
+    return key
+
+
+async def keys_of(section: StorageSection, folder: Path) -> list[ApiKey]:
+    access = open_access_storage(section, folder)
+    await access.open()
+    keys = await access.keys()
+    await access.close()
+    return keys
 
 
 def test_counts_are_json_when_asked_for() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from organism.access.audit import AuditFilter, AuditRecord
 from organism.access.desk import FORGET_S, LOOK_S, USES_S, AccessDesk
@@ -232,3 +235,24 @@ async def test_audit_records_are_stored_and_read(setting: Setting) -> None:
     await setting.desk.audit(records)
     await setting.desk.audit([])
     assert [each.at for each in await setting.desk.audit_page(AuditFilter(), 10)] == [2, 1]
+
+
+amounts = st.builds(Used, st.integers(0, 5), st.integers(0, 5), st.integers(0, 3))
+reports = st.lists(st.tuples(st.sampled_from("abc"), st.dictionaries(st.sampled_from("pq"), amounts)), max_size=20)
+
+
+@settings(deadline=None)
+@given(made=reports)
+async def test_each_replica_learns_all_that_others_used_and_nothing_of_its_own(
+    made: list[tuple[str, dict[str, Used]]],
+) -> None:
+    setting = Setting()
+    told, expected = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for replica in "abc":
+        await setting.sync(replica)
+    for replica, used in [*made, ("a", {}), ("b", {}), ("c", {})]:
+        for principal, each in used.items():
+            expected.update({(other, principal): each.requests for other in "abc" if other != replica})
+        others = (await setting.sync(replica, **used)).others
+        told.update({(replica, principal): each.requests for principal, each in others.items()})
+    assert +told == +expected
