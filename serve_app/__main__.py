@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from organism.config import OrganismConfig
 from organism.config_file import environment, load_config
 from organism.errors import OrganismError
+from organism.masked_log import mask_logs
+from organism.masking import mask_text
 from serve_app.admission import require_admission
 from serve_app.announcement import Dashboard
 from serve_app.interrupts import Interrupted
@@ -142,7 +144,7 @@ def _ray(address: str | None, namespace: str) -> Iterator[RayPlace]:
 
 
 def _tell(error: Exception) -> None:
-    print(f"organism: {error}", file=sys.stderr, flush=True)  # noqa: T201 (this is a command)
+    print(f"organism: {mask_text(str(error))}", file=sys.stderr, flush=True)  # noqa: T201 (this is a command)
 
 
 def _dead_process() -> str | None:
@@ -170,4 +172,5 @@ def _place_of(address: str | None, context: Any) -> RayPlace:
 
 
 if __name__ == "__main__":
+    mask_logs()
     sys.exit(main())

@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from organism.masking import mask, mask_text
+
 
 class ExitCode(IntEnum):
     """What the process answers; 2 and 130 are the shell's own conventions."""
@@ -51,9 +53,9 @@ class CliFailure(Exception):
         self.details = details
 
     def to_json(self) -> dict[str, Any]:
-        error: dict[str, Any] = {"code": self.code, "message": str(self)}
+        error: dict[str, Any] = {"code": self.code, "message": mask_text(str(self))}
         if self.details is not None:
-            error["details"] = self.details
+            error["details"] = mask(self.details)
         return {"error": error}
 
     def detail_lines(self) -> list[str]:

@@ -17,6 +17,7 @@ from organism.cli.failures import CliFailure
 from organism.cli.library_choice import library_of
 from organism.client import AsyncLibrarian, ClientError, CodeSource
 from organism.client.librarian import cited, place_of
+from organism.masking import mask_text
 
 INSTRUCTIONS = (
     "Search libraries of ingested code before reading files one by one: `search` takes plain words or a symbol, "
@@ -142,7 +143,7 @@ def tool_errors() -> Iterator[None]:
     try:
         yield
     except (ClientError, CliFailure) as error:
-        raise ToolError(str(error)) from error
+        raise ToolError(mask_text(str(error))) from error
 
 
 def fenced(text: str) -> str:

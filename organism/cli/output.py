@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from organism.cli.failures import CliFailure
+from organism.masking import mask_text
 
 _PIPED_WIDTH = 200  # columns of a table that nobody's terminal bounds
 _UNPRINTABLE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "�")
@@ -128,6 +129,6 @@ class Screen:
         if self.as_json:
             self.json(failure.to_json())
             return
-        self._err.print(Text.assemble(("error: ", "bold red"), printable(failure)), soft_wrap=True)
+        self._err.print(Text.assemble(("error: ", "bold red"), printable(mask_text(str(failure)))), soft_wrap=True)
         for detail in failure.detail_lines():
-            self._err.print(f"  {printable(detail)}", soft_wrap=True)
+            self._err.print(f"  {printable(mask_text(detail))}", soft_wrap=True)

@@ -21,6 +21,7 @@ from organism.encoding import (
 )
 from organism.errors import OrganismError
 from organism.garbage import calm_garbage_collector
+from organism.masked_log import mask_logs
 from organism.messages import Message
 from organism.ray_actors.cells import RayCells
 from organism.ray_actors.metrics import Metrics
@@ -40,6 +41,7 @@ class PumpActor:
     """Runs the organism of one organism.yaml. Ray restarts it; then it goes on with what was active."""
 
     def __init__(self, path: str, namespace: str, storage: StorageSection) -> None:
+        mask_logs()
         self._path = Path(path)
         self._namespace = namespace
         self._storage = storage

@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError
 
 from organism.errors import OrganismError, OrganismUnreachable
 from organism.garbage import calm_garbage_collector
+from organism.masked_log import mask_logs
 from organism.ray_actors.library_search import RayLibrarySearch
 from organism.ray_actors.pump_name import find_pump
 from organism.ray_actors.session_display import show_session
@@ -33,6 +34,7 @@ class SessionCellActor:
     """Runs one session cell. Its `__repr__` is what the Ray dashboard and the logs show."""
 
     def __init__(self, spec: SessionCellSpec, namespace: str) -> None:
+        mask_logs()
         self._spec = spec
         self._link = RaySessionLink(namespace, show_session if spec.name.startswith(ALONE) else None)
         self._search_library = RayLibrarySearch(namespace)

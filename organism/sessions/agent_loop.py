@@ -38,6 +38,7 @@ from organism.llm.base import (
     ToolCallDelta,
 )
 from organism.llm.reply import CHARACTERS_PER_TOKEN, estimate_input_tokens
+from organism.masking import mask_text
 from organism.messages import new_id, now_ms
 from organism.sessions.events import (
     AnyEvent,
@@ -177,7 +178,7 @@ class AgentLoop:
             raise BudgetExceeded("this session", used, limit)
 
     def _complain(self, error: OrganismError) -> None:
-        self._voice.say(SystemEvent(level="error", message=str(error), details={"code": error.code}))
+        self._voice.say(SystemEvent(level="error", message=mask_text(str(error)), details={"code": error.code}))
 
     # A turn of the model
 
@@ -379,7 +380,7 @@ class AgentLoop:
                 name=call.name,
                 content="" if content is None else content,
                 elapsed_ms=_ms(time.perf_counter() - started_s),
-                error=None if error is None else error[:MAX_ERROR_CHARACTERS],
+                error=None if error is None else mask_text(error)[:MAX_ERROR_CHARACTERS],
             )
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from organism.active import Active
 from organism.config import OrganismConfig
 from organism.errors import ConfigError, OrganismError, SessionAgentNotFound, SessionNotFound, Stopping
+from organism.masking import mask_text
 from organism.messages import new_id, now_ms
 from organism.pump import Pump
 from organism.sessions.cell_starter import CellStarter, cell_starter
@@ -306,7 +307,7 @@ class Directory:
         except TimeoutError:
             problem = f"a session cell has not started within {timeout_s:g} s (supervision.start_timeout_s)"
         except CellDied as error:
-            problem = str(error)
+            problem = mask_text(str(error))
         remedy = "See the cell's log for what its tools print"
         raise ConfigError(str(self._folder / "organism.yaml"), None, "sessions", problem, remedy)
 

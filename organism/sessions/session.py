@@ -26,6 +26,7 @@ from organism.errors import (
     TooManyRuns,
 )
 from organism.llm.base import ChatMessage, Provider, StreamEvent, Tool, Usage
+from organism.masking import mask_text
 from organism.messages import new_id, now_ms
 from organism.sessions.agent_loop import AgentLoop
 from organism.sessions.events import (
@@ -253,7 +254,9 @@ class Session:
         """The last event of the run; a new one may begin at once."""
         if run.loop is not None:
             if isinstance(run.error, StorageUnavailable):
-                self.say(SystemEvent(level="error", message=str(run.error), details={"code": run.error.code}))
+                self.say(
+                    SystemEvent(level="error", message=mask_text(str(run.error)), details={"code": run.error.code})
+                )
             usage = TokenUsage(input_tokens=run.loop.input_tokens, output_tokens=run.loop.output_tokens)
             self.say(
                 AgentRunEnd(
@@ -440,7 +443,7 @@ class Session:
 
     def _tell_of_failure(self, run: Run, error: StorageUnavailable) -> None:
         """Whoever follows is told at once; the stored end of the run comes when the storage is back."""
-        system = SystemEvent(level="error", message=str(error), details={"code": error.code})
+        system = SystemEvent(level="error", message=mask_text(str(error)), details={"code": error.code})
         end = AgentRunEnd(session_id=self.id, iterations=run.iterations, elapsed_ms=run.elapsed_ms, status="error")
         self._feeds.publish(self.id, [encode(self.id, system), encode(self.id, end)])
         self._feeds.publish_status(self.id, SessionStatus(False, "error"))

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from organism.access.principal import Role
 from organism.errors import OrganismError
+from organism.masking import mask_text
 from organism.sessions.ref import SessionsRef
 from organism.sessions.workspace import Workspace
 from serve_app import session_models as shown
@@ -97,7 +98,7 @@ def _check(workspace: Workspace, path: str) -> dict[str, Any]:
     try:
         return {"path": path, "exists": True, "type": workspace.info(path).type}
     except OrganismError as error:
-        return {"path": path, "exists": False, "error": str(error)}
+        return {"path": path, "exists": False, "error": mask_text(str(error))}
 
 
 async def _workspace_of(sessions: SessionsRef, session_id: str) -> Workspace:

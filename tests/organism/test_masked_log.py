@@ -143,7 +143,10 @@ def test_errors_that_nobody_catches_are_masked(code):
 
 
 ENTRIES = {
+    "the pump": "organism/ray_actors/pump_actor.py",
     "a cell": "organism/ray_actors/cell_actor.py",
+    "a cell of sessions": "organism/ray_actors/session_cell_actor.py",
+    "the launcher": "serve_app/__main__.py",
     "the process that ingests": "serve_app/librarian_actor.py",
     "an API replica, and one that searches": "serve_app/replica_log.py",
 }

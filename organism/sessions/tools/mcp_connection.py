@@ -25,6 +25,7 @@ from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, INVALID_REQUEST, CallTo
 from mcp_types import Tool as McpTool
 
 from organism.config import McpServer
+from organism.masking import mask_text
 from organism.sessions.tools.base import ToolFailed
 
 logger = logging.getLogger(__name__)
@@ -199,4 +200,4 @@ def _text(error: BaseException) -> str:
     """What an error says; of a group, its first one."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error) or type(error).__name__
+    return mask_text(str(error)) or type(error).__name__
