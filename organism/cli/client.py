@@ -21,6 +21,7 @@ from organism.cli.failures import (
     WrongUse,
     with_remedy,
 )
+from organism.cli.own_launcher import is_own_launcher
 from organism.client.address import is_address, may_use_proxy
 from organism.client.credentials import Credentials, is_untrusted
 
@@ -55,10 +56,34 @@ def find_url(url: str | None) -> str:
     """The address to use: the given one, the one `organism up` wrote in this folder, or the default."""
     if url is None:
         run_file = read_run_file(Path.cwd())
+        if run_file is not None:
+            _require_known(run_file)
         return run_file.url if run_file else DEFAULT_URL
     if not is_address(url):
         raise WrongUse(f"{url!r} is no address; give it as http://host:port")
     return url.rstrip("/")
+
+
+def _require_known(run_file: RunFile) -> None:
+    """A folder that came from elsewhere could name a server there, which would then be sent the key.
+
+    Raises:
+        WrongUse: the organism is neither on this machine's loopback nor this user's.
+    """
+    if is_address(run_file.url) and may_use_proxy(run_file.url) and not is_own_launcher(run_file.pid):
+        raise WrongUse(
+            f"{RUN_FILE} names an organism at {run_file.url} that you have not started here; "
+            f"if it is the one you mean, give --url {run_file.url}"
+        )
+
+
+def own_launcher(url: str) -> int | None:
+    """The process id of the launcher of the organism at `url`; None where this folder does not know it, or where it
+    is another user's."""
+    run_file = read_run_file(Path.cwd())
+    if run_file is None or run_file.url != url or not is_own_launcher(run_file.pid):
+        return None
+    return run_file.pid
 
 
 class RefusedByApi(CliFailure):

@@ -14,11 +14,10 @@ from typing import Annotated
 import typer
 
 from organism.cli.checking import organism_file, require_valid
-from organism.cli.client import RUN_FILE, Api, RefusedByApi, RunFile, answers, is_ready, read_run_file
+from organism.cli.client import RUN_FILE, Api, RefusedByApi, RunFile, answers, is_ready, own_launcher, read_run_file
 from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NotTrusted
 from organism.cli.options import AsJson, Url
 from organism.cli.output import Screen
-from organism.cli.own_launcher import own_launcher
 from organism.config_file import CONFIG_NAME
 
 _POLL_S = 0.2

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from organism.cli.client import Api, RefusedByApi, is_ready
+from organism.cli.client import Api, RefusedByApi, is_ready, own_launcher
 from organism.cli.failures import CliFailure, ExitCode
 from organism.cli.options import AsJson, Limit, Offset, Url
 from organism.cli.output import Screen, age, counted, duration, message_line, printable, styled_state
-from organism.cli.own_launcher import own_launcher
 
 _FIGURES = {"queue": "queue_depth", "running": "running", "handled": "handled", "restarts": "restarts", "pid": "pid"}
 """Columns of `status`, and the fields of an agent that they show."""

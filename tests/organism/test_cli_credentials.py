@@ -183,6 +183,14 @@ def test_a_process_that_is_no_launcher_gets_no_signal(cli: Cli, guarded: FakeOrg
     assert "set ORGANISM_API_KEY" in result.stderr
 
 
+def test_a_folder_from_elsewhere_does_not_get_the_key(folder: Path) -> None:
+    write_run_file(folder, "http://organism.example:8000", os.getpid())
+    for command in ("status", "sessions"):
+        result = CliRunner().invoke(build_app(), [command], env={"ORGANISM_API_KEY": "secret"})
+        assert result.exit_code == ExitCode.USAGE
+        assert "give --url http://organism.example:8000" in result.stderr
+
+
 # TLS
 
 
