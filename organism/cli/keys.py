@@ -34,14 +34,12 @@ T = TypeVar("T")
 File = Annotated[Path, typer.Option("--file", help="organism.yaml, or its folder.", metavar="FILE")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is for, such as ci or the name of a person.")]
 
-_HELP = "Makes, lists and revokes API keys; in the organism's folder, whether it runs or not."
-
 FIRST = """from now on nobody gets in without a key, and this is the first one
 to use it:  export ORGANISM_API_KEY=…  with the key in place of the dots"""
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help=_HELP)
+    group = typer.Typer(no_args_is_help=True)
     group.callback()(_group)
     group.command()(add)
     group.command("list")(list_keys)
