@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from organism.access.audit import AuditFilter, Outcome
-from organism.access.keys import ApiKey, NewKey
+from organism.access.keys import KeyState, NewKey
 from organism.access.principal import Bounds, Role, RoleName
 from organism.config import NAME_PATTERN
-from organism.messages import iso_timestamp, now_ms
+from organism.messages import now_ms
 from serve_app.queries import Moment, Named, Position, milliseconds
 
 Names = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=1000)]
@@ -63,7 +63,7 @@ class KeyView(BaseModel):
     name: str
     role: RoleName
     bounds: BoundsView | None
-    state: Literal["usable", "expired", "revoked"]
+    state: KeyState
     created_at: str
     expires_at: str | None
     revoked_at: str | None
@@ -108,30 +108,6 @@ class AuditQuery(BaseModel):
     def filter(self) -> AuditFilter:
         since = None if self.since is None else milliseconds(self.since)
         return AuditFilter(self.who, self.action, self.outcome, self.before, since)
-
-
-def bounds_view(bounds: Bounds | None) -> dict[str, list[str]] | None:
-    return None if bounds is None else {kind: sorted(names) for kind, names in bounds._asdict().items()}
-
-
-def key_view(key: ApiKey) -> dict[str, Any]:
-    """Without salt and hash."""
-    state = "revoked" if key.revoked_at is not None else "usable" if key.is_usable(now_ms()) else "expired"
-    return {
-        "id": key.id,
-        "name": key.name,
-        "role": key.role.label,
-        "bounds": bounds_view(key.bounds),
-        "state": state,
-        "created_at": iso_timestamp(key.created_at),
-        "expires_at": _time(key.expires_at),
-        "revoked_at": _time(key.revoked_at),
-        "last_used_at": _time(key.last_used_at),
-    }
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else iso_timestamp(at)
 
 
 SCHEMAS = {"KeyRequest": KeyRequest.model_json_schema(ref_template="#/components/schemas/{model}")}

@@ -10,9 +10,12 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from organism.access.principal import Bounds, Principal, Role
+from organism.messages import iso_timestamp
+
+KeyState = Literal["usable", "expired", "revoked"]
 
 ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"
 ID_LENGTH = 10
@@ -42,6 +45,19 @@ class ApiKey(NamedTuple):
 
     def is_usable(self, now_ms: int) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now_ms < self.expires_at)
+
+    def state(self, now_ms: int) -> KeyState:
+        if self.revoked_at is not None:
+            return "revoked"
+        return "usable" if self.is_usable(now_ms) else "expired"
+
+    def to_api(self, now_ms: int) -> dict[str, object]:
+        """As it is shown: without salt and hash."""
+        times = ("created_at", "expires_at", "revoked_at", "last_used_at")
+        shown = {name: None if (at := getattr(self, name)) is None else iso_timestamp(at) for name in times}
+        bounds = None if self.bounds is None else self.bounds.to_api()
+        role, state = self.role.label, self.state(now_ms)
+        return {"id": self.id, "name": self.name, "role": role, "bounds": bounds, "state": state, **shown}
 
     def fits(self, secret: str) -> bool:
         """In constant time."""

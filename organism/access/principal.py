@@ -36,6 +36,9 @@ class Bounds(NamedTuple):
     libraries: frozenset[str] = frozenset()
     sessions: frozenset[str] = frozenset()
 
+    def to_api(self) -> dict[str, list[str]]:
+        return {kind: sorted(names) for kind, names in self._asdict().items()}
+
 
 def allows(names: frozenset[str], name: str) -> bool:
     return name in names or ANY in names

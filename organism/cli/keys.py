@@ -79,7 +79,7 @@ def add(
     new = new_key(name, role, agents, libraries, sessions, expires, datetime.now(UTC))
     issued, is_first = _run(place, lambda storage: _add(storage, new))
     if as_json:
-        screen.json({**_json_of(issued.key), "key": issued.text})
+        screen.json({**issued.key.to_api(now_ms()), "key": issued.text})
     else:
         sys.stdout.write(f"{issued.text}\n")
         sys.stdout.flush()
@@ -104,7 +104,7 @@ def list_keys(file: File = Path(CONFIG_NAME), as_json: AsJson = False) -> None:
     screen = Screen(as_json)
     keys = _run(_place(file), lambda storage: storage.keys())
     if as_json:
-        screen.json({"keys": [_json_of(key) for key in keys], "count": len(keys)})
+        screen.json({"keys": [key.to_api(now_ms()) for key in keys], "count": len(keys)})
         return
     screen.table(("name", "role", "bound to", "created", "expires", "last used", "state"), map(_row, keys))
     if not keys:
@@ -116,7 +116,7 @@ def revoke(name: Name, file: File = Path(CONFIG_NAME), as_json: AsJson = False) 
     screen = Screen(as_json)
     key, left = _run(_place(file), lambda storage: _revoke(storage, name))
     if as_json:
-        screen.json(_json_of(key))
+        screen.json(key.to_api(now_ms()))
     else:
         screen.line(f"the key {printable(key.name)} is revoked")
     if not left:
@@ -223,28 +223,15 @@ def _bound(key: NewKey | ApiKey) -> str:
     return "; ".join(f"{kind} {', '.join(sorted(names))}" for kind, names in kinds)
 
 
-def _state(key: ApiKey) -> str:
-    if key.revoked_at is not None:
-        return "revoked"
-    return "usable" if key.is_usable(now_ms()) else "expired"
-
-
 def _row(key: ApiKey) -> tuple[object, ...]:
     expires = "never" if key.expires_at is None else iso_timestamp(key.expires_at)[:16].replace("T", " ")
     used = "never" if key.last_used_at is None else age(iso_timestamp(key.last_used_at))
-    return (key.name, key.role.label, _bound(key), age(iso_timestamp(key.created_at)), expires, used, _state(key))
-
-
-def _json_of(key: ApiKey) -> dict[str, object]:
-    """As GET /api/v1/keys shows it: without salt and hash."""
-    times = ("created_at", "expires_at", "revoked_at", "last_used_at")
-    stamps = {name: at if (at := getattr(key, name)) is None else iso_timestamp(at) for name in times}
-    bounds = None if key.bounds is None else {kind: sorted(names) for kind, names in key.bounds._asdict().items()}
-    return {
-        "id": key.id,
-        "name": key.name,
-        "role": key.role.label,
-        "bounds": bounds,
-        "state": _state(key),
-        **stamps,
-    }
+    return (
+        key.name,
+        key.role.label,
+        _bound(key),
+        age(iso_timestamp(key.created_at)),
+        expires,
+        used,
+        key.state(now_ms()),
+    )

@@ -13,14 +13,20 @@ _PASSING_CLASSES = ("08", "25", "28", "3D", "40", "42501", "53", "55", "57", "58
 conflict, permission, resources, locks, shutdown, disk."""
 
 
+HIDDEN = "postgresql://***"
+"""What is shown of something else than a URL, which may be a password all the same."""
+
+
 def masked(url: str) -> str:
     """The URL as it may be shown: without password and options."""
     try:
         parts = urlsplit(url)
+        if parts.scheme not in ("postgresql", "postgres"):
+            return HIDDEN
         user = f"{parts.username}@" if parts.username else ""
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        return "postgresql://***"
+        return HIDDEN
     return f"postgresql://{user}{parts.hostname or ''}{port}{parts.path}"
 
 

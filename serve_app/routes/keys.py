@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from organism.access.principal import Role
 from organism.access.ref import AccessRef
-from serve_app.access_models import IssuedKeyView, KeyList, KeyRequest, KeyView, key_view
+from organism.messages import now_ms
+from serve_app.access_models import IssuedKeyView, KeyList, KeyRequest, KeyView
 from serve_app.api_models import failures
 from serve_app.auth import GuardedRoute, audit_target, needs
 from serve_app.dependencies import Replica, ReplicaDep
@@ -30,7 +31,7 @@ def access_of(replica: Replica) -> AccessRef:
 @router.get("", summary="API keys, also revoked ones", response_model=KeyList, responses=failures())
 @needs(Role.ADMIN)
 async def list_keys(replica: ReplicaDep) -> Response:
-    keys = [key_view(key) for key in await access_of(replica).keys()]
+    keys = [key.to_api(now_ms()) for key in await access_of(replica).keys()]
     return json_of({"keys": keys, "count": len(keys)})
 
 
@@ -49,7 +50,7 @@ async def add_key(request: Request, replica: ReplicaDep) -> Response:
     audit_target(request.scope, wanted.name)
     issued = await access_of(replica).add_key(wanted.new_key())
     await replica.access.refresh()
-    answer = json_of({**key_view(issued.key), "key": issued.text})
+    answer = json_of({**issued.key.to_api(now_ms()), "key": issued.text})
     answer.status_code = 201
     return answer
 
@@ -65,4 +66,4 @@ async def add_key(request: Request, replica: ReplicaDep) -> Response:
 async def revoke_key(name: str, replica: ReplicaDep) -> Response:
     key = await access_of(replica).revoke_key(name)
     await replica.access.refresh()
-    return json_of(key_view(key))
+    return json_of(key.to_api(now_ms()))
