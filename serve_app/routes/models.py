@@ -11,6 +11,7 @@ from starlette.responses import Response
 from organism.access.principal import Role
 from organism.sessions.records import ModelChoice
 from serve_app import session_models as shown
+from serve_app.api_models import failures
 from serve_app.auth import GuardedRoute, needs
 from serve_app.dependencies import SessionsDep
 from serve_app.responses import json_of
@@ -42,7 +43,7 @@ def _shown(model: ModelChoice | None) -> dict[str, Any] | None:
     return None if model is None else {"provider": model.provider, "id": model.id, "modelId": model.id}
 
 
-@router.get("/version", summary="Which version answers", response_model=shown.Version)
+@router.get("/version", summary="Which version answers", response_model=shown.Version, responses=failures())
 @needs(Role.VIEWER, bound="handled")
 async def get_version() -> Response:
     return json_of({"name": "organism", "version": version("organism")})

@@ -69,10 +69,14 @@ async def served(
     organism: OrganismRef, sessions: FakeSessions | None = None, librarian: FakeLibrarian | None = None
 ) -> AsyncIterator[str]:
     """The application behind a real server on a free port; gives `host:port`."""
+    async with served_app(app_of(organism, sessions, librarian)) as address:
+        yield address
+
+
+@asynccontextmanager
+async def served_app(app: FastAPI) -> AsyncIterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app_of(organism, sessions, librarian), log_level="warning", lifespan="on", ws_per_message_deflate=False
-    )
+    config = uvicorn.Config(app, log_level="warning", lifespan="on", ws_per_message_deflate=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
