@@ -28,6 +28,9 @@ RETRY_S = 1.0
 CLOSE_WITHIN_S = 2.0
 
 MAX_TEXT_CHARS = 200
+MAX_NAME_CHARS = 15
+"""No secret is shorter."""
+
 MAX_MASKED_CHARS = 2000
 """Of a text that is looked through for secrets before it is cut."""
 
@@ -208,12 +211,15 @@ class _Logins:
 
 
 def _cleaned(record: AuditRecord) -> AuditRecord:
-    return record._replace(
-        who=_printable(record.who),
-        target=_printable(mask_text(record.target[:MAX_MASKED_CHARS])),
-        address=_printable(record.address),
-        detail=_printable(mask_text(record.detail[:MAX_MASKED_CHARS])),
-    )
+    at, who, action, target, address, outcome, detail, _ = record
+    return AuditRecord(at, _printable(who), action, _masked(target), _printable(address), outcome, _masked(detail))
+
+
+def _masked(text: str) -> str:
+    """Most targets are names of agents, and most details empty."""
+    if not text or (text.isidentifier() and len(text) <= MAX_NAME_CHARS):
+        return text
+    return _printable(mask_text(text[:MAX_MASKED_CHARS]))
 
 
 def _printable(text: str) -> str:

@@ -23,6 +23,7 @@ from organism.messages import now_ms
 PRINCIPAL = "organism.principal"
 """Where a scope has who asks; None for nobody known."""
 
+_ADDRESS = "organism.address"
 _TARGET = "organism.audit_target"
 _NEED = "__organism_need__"
 
@@ -149,9 +150,11 @@ def _check_bounds(bound: Bound, principal: Principal, parameters: dict[str, str]
 def record_of(scope: Scope, action: str, target: str, status: int, detail: str = "") -> AuditRecord:
     """status: of HTTP, or what a command would have had."""
     principal: Principal | None = scope.get(PRINCIPAL)
-    outcome: Outcome = "ok" if status < 400 else "refused" if status < 500 else "failed"
-    shown = detail or ("" if outcome == "ok" else f"status {status}")
-    return AuditRecord(now_ms(), principal.id if principal else "", action, target, address_of(scope), outcome, shown)
+    who, address = principal.id if principal else "", address_of(scope)
+    if status < 400:
+        return AuditRecord(now_ms(), who, action, target, address, "ok", detail)
+    outcome: Outcome = "refused" if status < 500 else "failed"
+    return AuditRecord(now_ms(), who, action, target, address, outcome, detail or f"status {status}")
 
 
 def _target_of(scope: Scope) -> str:
@@ -160,9 +163,16 @@ def _target_of(scope: Scope) -> str:
 
 def address_of(scope: Scope) -> str:
     """Of the client. What a proxy says of it counts only where the proxy is on this machine: anyone can say so."""
+    if (known := scope.get(_ADDRESS)) is None:
+        known = scope[_ADDRESS] = _address_in(scope)
+    return known
+
+
+def _address_in(scope: Scope) -> str:
     host = (scope.get("client") or ("",))[0]
+    own_host = (scope.get("server") or (None,))[0]  # the machine's own, where the connection came to it
     try:
-        is_proxied = ipaddress.ip_address(host).is_loopback
+        is_proxied = host == own_host or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host
     if is_proxied:

@@ -263,8 +263,9 @@ class Client:
             return
         await self._auditor.keep(self._record_of(command, status))
 
-    def _note(self, command: Command, status: int) -> None:
-        if self._auditor is not None:
+    def _note(self, command: Inject, status: int) -> None:
+        """As over HTTP: only where it is known who it was."""
+        if self._auditor is not None and self._principal.credential:
             self._auditor.note(self._record_of(command, status))
 
     def _record_of(self, command: Command, status: int) -> AuditRecord:
@@ -298,9 +299,8 @@ class Client:
 
     def _acknowledge(self, command: Inject, echo: dict[str, Any], future: asyncio.Future[Accepted]) -> None:
         error = future.exception()
-        if self._auditor is not None:
-            status = 200 if error is None else INTERNAL_ERROR_STATUS
-            self._note(command, status_of(error) if isinstance(error, OrganismError) else status)
+        status = 200 if error is None else INTERNAL_ERROR_STATUS
+        self._note(command, status_of(error) if isinstance(error, OrganismError) else status)
         if error is None:
             self._answer(text_of({"event": "ack", **echo, **future.result()._asdict()}))
         elif isinstance(error, OrganismError):

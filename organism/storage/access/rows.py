@@ -15,6 +15,9 @@ from organism.access.principal import Bounds, Role
 
 logger = logging.getLogger(__name__)
 
+NUL = b"\\u0000"
+"""In JSON."""
+
 HASH_BYTES = hashlib.sha256().digest_size
 
 
@@ -27,6 +30,15 @@ def storable_record(record: AuditRecord) -> AuditRecord:
     texts = (record.who, record.action, record.target, record.address)
     who, action, target, address = map(storable, texts)
     return AuditRecord(record.at, who, action, target, address, record.outcome, storable(record.detail))
+
+
+def records_json(records: list[AuditRecord]) -> str:
+    """An array of arrays, one for each record."""
+    try:
+        plain = orjson.dumps(list(map(tuple, records)))
+    except TypeError:  # half a character
+        plain = NUL
+    return (orjson.dumps([tuple(storable_record(each)) for each in records]) if NUL in plain else plain).decode()
 
 
 def storable_filter(where: AuditFilter) -> AuditFilter:

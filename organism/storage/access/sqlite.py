@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from organism.access.audit import AuditFilter, AuditRecord
 from organism.access.keys import ApiKey
 from organism.errors import KeyExists, StorageError, StorageUnavailable, StorageVersionError
-from organism.storage.access.rows import key_row, keys_of, storable, storable_filter, storable_record
+from organism.storage.access.rows import key_row, keys_of, records_json, storable, storable_filter
 from organism.storage.sql_files import load_migrations, load_statements
 
 PACKAGE = "organism.storage.access"
@@ -70,7 +70,7 @@ class SqliteAccessStorage:
         await self._run(lambda connection: self._write(connection, ("note_use", rows)))
 
     async def append_audit(self, records: list[AuditRecord]) -> None:
-        rows = [storable_record(record)._asdict() for record in records]
+        rows = [{"records": records_json(records)}]  # one statement, which SQLite obeys without holding the GIL
         await self._run(lambda connection: self._write(connection, ("append_audit", rows)))
 
     async def audit(self, where: AuditFilter, limit: int) -> list[AuditRecord]:

@@ -20,7 +20,8 @@ UPDATE keys SET last_used_at = max(:at, coalesce(last_used_at, 0)) WHERE id = :i
 
 -- name: append_audit
 INSERT INTO audit (at, who, action, target, address, outcome, detail)
-VALUES (:at, :who, :action, :target, :address, :outcome, :detail)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM json_each(:records) ORDER BY key
 
 -- name: audit
 SELECT at, who, action, target, address, outcome, detail, seq FROM audit WHERE {where} ORDER BY seq DESC LIMIT :limit
