@@ -88,6 +88,10 @@ bare. `since` replays, from a seq or a time.
 On both: `heartbeat` when nothing else was sent for `api.heartbeat_s`; `lagged` {from_seq, to_seq} when a slow client
 missed events that belong to these positions, which `GET /messages?after=<from_seq - 1>` still has.
 
+Where there is authentication, each request carries a key (`X-API-Key`) or a token (`Authorization: Bearer`), and
+a WebSocket may send `{"cmd": "auth", "token"}` as its first message instead, within five seconds. `GET /me` tells who
+you are. Of what you may not see there is no trace: sessions of others are 404.
+
 **Agent sessions** are below `/api/sessions` and, the same, `/api/v1/sessions`; what happens in one is followed over
 server-sent events, or Socket.IO at `/socket.io`. Their errors are `{"error": "<text>", "code", "details"?}`, and their
 `seq` counts the stored events of one session. `session_state` on `/ws` tells of each session that changes.

@@ -38,9 +38,10 @@ NOTHING = (CONTENT_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 DOCUMENTATION = (
     CONTENT_POLICY,
     b"default-src 'none'; connect-src 'self'; frame-ancestors 'none'; img-src https: data:; "
-    b"script-src https://cdn.jsdelivr.net 'unsafe-inline'; style-src https://cdn.jsdelivr.net 'unsafe-inline'",
+    b"script-src https://cdn.jsdelivr.net 'unsafe-inline'; worker-src blob:; font-src https://fonts.gstatic.com; "
+    b"style-src https://cdn.jsdelivr.net https://fonts.googleapis.com 'unsafe-inline'",
 )
-"""FastAPI's pages of documentation load their script from there."""
+"""FastAPI's pages of documentation load script and fonts from there."""
 
 STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")
 
