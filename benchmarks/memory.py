@@ -14,9 +14,9 @@ OWN = re.compile(
 def tree_mb(root_pid: int) -> dict[str, float]:
     """Proportional set sizes of all descendants of a process, in MB: `rss_mb` of our own parts, `rss_all_mb` of all."""
     own = everything = 0.0
-    for pid in _descendants(root_pid):
+    for pid in descendants(root_pid):
         try:
-            size_mb = _pss_mb(pid)
+            size_mb = pss_mb(pid)
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
         except OSError:  # it has ended meanwhile
             continue
@@ -25,7 +25,19 @@ def tree_mb(root_pid: int) -> dict[str, float]:
     return {"rss_mb": round(own, 1), "rss_all_mb": round(everything, 1)}
 
 
-def _descendants(root_pid: int) -> list[int]:
+def pids_below(root_pid: int, *words: str) -> list[int]:
+    """Descendants of a process whose command line holds all `words`."""
+    return [pid for pid in descendants(root_pid) if all(word in _command(pid) for word in words)]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:  # it has ended meanwhile
+        return ""
+
+
+def descendants(root_pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -42,7 +54,8 @@ def _descendants(root_pid: int) -> list[int]:
     return found
 
 
-def _pss_mb(pid: int) -> float:
+def pss_mb(pid: int) -> float:
+    """Proportional set size. Raises: OSError, where the process has ended."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024

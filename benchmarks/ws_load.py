@@ -114,6 +114,10 @@ class WebSocketClient(asyncio.Protocol):
         return buffer[at:]
 
 
+def text_frame(content: bytes) -> bytes:
+    return _frame(TEXT, content)
+
+
 def _frame(kind: int, content: bytes) -> bytes:
     """A frame as clients send it."""
     size = len(content)
