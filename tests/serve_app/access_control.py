@@ -14,7 +14,6 @@ from fake_librarian import FakeLibrarian
 from fake_organism import FakeOrganism
 from fake_sessions import FakeSessions
 from fastapi import FastAPI
-from serve_app.jwt_tokens import TokenVerifier
 
 from organism.access.desk import AccessDesk
 from organism.access.keys import NewKey
@@ -24,6 +23,7 @@ from organism.messages import now_ms
 from organism.storage.access.memory import MemoryAccessStorage
 from serve_app.app import build_app
 from serve_app.gate import Place
+from serve_app.jwt_tokens import TokenVerifier
 
 SECRET = "a secret of the tests that is long enough for HS256"
 HOST = "organism.example"
