@@ -35,6 +35,7 @@ test: install $(NPM_STAMP)
 bench: install
 	$(BIN)/python benchmarks/pump.py
 	$(BIN)/python benchmarks/api.py
+	$(BIN)/python benchmarks/access.py
 	$(BIN)/python benchmarks/pending.py
 	$(BIN)/python benchmarks/sessions.py
 	$(BIN)/python benchmarks/librarian.py
