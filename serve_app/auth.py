@@ -121,10 +121,18 @@ class GuardedRoute(APIRoute):
 
         try:
             self._admit(scope)
-        except (OrganismError, LibrarianError):
-            await self._record(scope, 403)
+        except (OrganismError, LibrarianError) as error:
+            if scope[PRINCIPAL] is not None:
+                await self._record(scope, 403)
+            elif isinstance(error, Unauthenticated):
+                self._note_stranger(scope, error)
             raise
         await super().handle(scope, receive, send_recorded)
+
+    def _note_stranger(self, scope: Scope, error: Unauthenticated) -> None:
+        """As a failed login, many of which make one record: whoever has no key must not be able to fill the log, nor
+        keep the records of others out of it."""
+        scope["app"].state.replica.access.auditor.note(record_of(scope, "login", scope["path"], 401, str(error)))
 
     async def _record(self, scope: Scope, status: int) -> None:
         access = scope["app"].state.replica.access

@@ -10,7 +10,9 @@ from access_control import Guarded, guarded
 from conftest import client_of, eventually
 from fake_organism import FakeOrganism
 
+from organism.access.audit import AuditFilter
 from organism.errors import StorageUnavailable
+from serve_app.auditor import LOGINS_PER_S
 
 KEYS, AUDIT = "/api/v1/keys", "/api/v1/audit"
 
@@ -94,6 +96,19 @@ async def test_failed_logins_injects_and_changes_of_keys_are_recorded(it):
         wanted = {(None, "login", "refused"), ("key:admin", "inject", "ok"), ("key:admin", "key.add", "ok")}
         await eventually(actions, wanted)
         assert 43 * "b" not in (await admin.get(AUDIT)).text
+
+
+async def test_whoever_has_no_key_cannot_fill_the_audit_log(it):
+    async with it.client() as stranger:
+        for path in ("organism/stop", "inject", "agents/greeter/pause"):
+            for _ in range(2 * LOGINS_PER_S):
+                assert (await stranger.post(f"/api/v1/{path}")).status_code == 401
+
+    async def actions() -> set[str]:
+        return {record.action for record in await it.desk.audit_page(AuditFilter(), 1000)}
+
+    await eventually(actions, {"login"})
+    assert len(await it.desk.audit_page(AuditFilter(), 1000)) < 4 * LOGINS_PER_S
 
 
 async def test_a_verb_stands_where_its_record_cannot_be_written_yet(it, monkeypatch):
