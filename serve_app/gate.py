@@ -118,7 +118,7 @@ class Gate:
             )
         if given.origin is None or (scope["type"] == "http" and scope["method"] in SAFE_METHODS):
             return
-        if given.origin not in self._origins and urlsplit(given.origin).netloc.lower() != given.host.lower():
+        if given.origin not in self._origins and not is_origin_of(given.host, given.origin):
             raise Forbidden(f"pages of {given.origin[:200]!r} may not use this API; add it to api.cors_origins")
 
     def _compute_allowed(self, host: str, is_required: bool) -> bool:
@@ -159,6 +159,15 @@ class Gate:
                 (b"ratelimit-reset", b"%d" % allowance.reset_s),
             )
         return more
+
+
+def is_origin_of(host: str, origin: str) -> bool:
+    """Whether pages of this origin come from the server that is called by this name. The scheme does not count:
+    whoever ends TLS may be in front of us. Origins such as `null` are nobody's, also where there is no name."""
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower() != ""
+    except ValueError:  # what no browser sends, as `http://[`
+        return False
 
 
 def _given(headers: Iterable[tuple[bytes, bytes]]) -> _Given:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import engineio
 import socketio
@@ -17,6 +16,7 @@ from engineio.packet import Packet
 from starlette.types import Message, Receive, Send
 
 from organism.tasks import Tasks
+from serve_app.gate import is_origin_of
 from serve_app.socketio.packets import ClientPacket
 
 MAX_QUEUED_PACKETS = 2_000
@@ -142,7 +142,9 @@ class Server(socketio.AsyncServer):
             serializer=ClientPacket,
             logger=log,  # type: ignore[arg-type]
             engineio_logger=log,
-            cors_allowed_origins=lambda origin, environ: _is_same(origin, environ) or is_allowed(origin),
+            cors_allowed_origins=lambda origin, environ: (
+                is_origin_of(environ.get("HTTP_HOST", ""), origin) or is_allowed(origin)
+            ),
             cors_credentials=False,
             http_compression=False,
         )
@@ -169,11 +171,6 @@ class Server(socketio.AsyncServer):
         await super()._handle_connect(eio_sid, namespace, data)
         if socket is not None and not self.is_connected(eio_sid):
             self.eio.end_when_read(socket)
-
-
-def _is_same(origin: str, environ: dict[str, Any]) -> bool:
-    """The scheme does not count: whoever ends TLS may be in front of us."""
-    return urlsplit(origin).netloc.lower() == environ.get("HTTP_HOST", "").lower() != ""
 
 
 class Connection:

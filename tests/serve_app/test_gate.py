@@ -63,6 +63,20 @@ async def test_with_authentication_any_name_will_do_unless_some_are_listed(it):
         assert (await client.get(AGENTS, headers={"host": "any.example"})).status_code == 200
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://[x]", "http://[::1"])
+async def test_an_origin_that_is_none_is_refused_over_every_protocol(origin):
+    async with open_client(Place("127.0.0.1")) as client:
+        assert (await client.post(PAUSE, headers={"origin": origin})).status_code == 403
+        polled = await client.get("/socket.io/?EIO=4&transport=polling", headers={"origin": origin})
+        assert polled.status_code == 400
+
+
+async def test_where_no_name_was_called_no_page_is_of_this_server(it):
+    async with it.client("operator") as operator:
+        refused = await operator.post(PAUSE, headers={"host": "", "origin": "null"})
+        assert refused.status_code == 403
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:3000", "http://localhost:8000"])
 async def test_a_page_elsewhere_can_change_nothing(origin):
     async with open_client(Place("127.0.0.1")) as client:
