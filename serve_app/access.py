@@ -11,7 +11,7 @@ from typing import Self
 
 from organism.access.principal import Principal
 from organism.access.ref import AccessRef, ReplicaReport
-from organism.errors import OrganismError
+from organism.errors import OrganismError, Unauthenticated
 from organism.messages import new_id
 from organism.tasks import Tasks
 from serve_app.auditor import Auditor
@@ -77,7 +77,11 @@ class Access:
 
         Raises:
             RateLimited: the principal has too many.
+            Unauthenticated: it was let in, and would not be now; a client of Socket.IO connects seconds after its
+                headers were looked at.
         """
+        if not self.authority.still_stands(principal):
+            raise Unauthenticated("the key or token of this connection is no longer valid")
         counts = bool(principal.credential)
         if counts:
             self.usage.open_stream(principal.id)

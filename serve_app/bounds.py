@@ -29,7 +29,8 @@ def sees_message(principal: Principal, message: Message) -> bool:
 
 
 async def check_thread(replica: Replica, principal: Principal, thread_id: str) -> None:
-    """Whether the principal may send into this thread, or end it: all of its agents must be its own.
+    """Whether the principal may send into this thread, or end it: it must see it, and all of its agents must be its
+    own. Agents that there are no more are not told from `console` and the like, so that alone opens no thread.
 
     Raises:
         ThreadNotFound
@@ -37,7 +38,8 @@ async def check_thread(replica: Replica, principal: Principal, thread_id: str) -
     if principal.bounds is None:
         return
     thread = await replica.organism.thread(thread_id)
-    if not all(map(principal.may_reach_agent, agents_of(thread.participants, replica))):
+    agents = agents_of(thread.participants, replica)
+    if not (sees_any(principal, thread.participants) and all(map(principal.may_reach_agent, agents))):
         raise ThreadNotFound(thread_id)
 
 

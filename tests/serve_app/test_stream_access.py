@@ -148,6 +148,18 @@ async def test_a_bound_key_sees_and_reaches_its_agents_only(place):
         assert (await socket.hear("message", "agent_state"))["message"]["to"] == "shouter"
 
 
+async def test_a_thread_whose_agents_are_gone_is_no_bound_keys(place):
+    await place.it.add("bound", Role.OPERATOR, Bounds(agents=frozenset({"shouter"})))
+    await place.it.refresh()
+    place.it.organism.append("old", "console", "removed", b"{}")
+    async with place.socket("bound") as socket, place.it.client("bound") as client:
+        assert (await socket.ask(cmd="kill", thread_id="old"))["code"] == "not_found"
+        inject = {"to": "shouter", "payload": {"text": "x"}, "thread_id": "old"}
+        assert (await socket.ask(cmd="inject", **inject))["code"] == "not_found"
+        assert (await client.post("/api/v1/inject", json=inject)).status_code == 404
+        assert (await client.post("/api/v1/threads/old/kill")).status_code == 404
+
+
 async def test_session_states_are_told_to_the_owner_and_to_admins(place):
     async with place.socket("operator") as owner, place.socket("other") as other, place.socket("admin") as admin:
         for socket in (owner, other, admin):
@@ -203,6 +215,16 @@ async def test_socket_io_ends_with_the_key(place):
         await place.it.desk.revoke_key("operator")
         await place.it.refresh()
         await until(lambda: not client.connected)
+
+
+async def test_a_key_that_is_revoked_before_socket_io_connects_does_not_connect(place):
+    url = f"ws://{place.address}/socket.io/?EIO=4&transport=websocket"
+    async with connect(url, additional_headers={"x-api-key": place.it.keys["operator"]}) as connection:
+        assert str(await connection.recv()).startswith("0")
+        await place.it.desk.revoke_key("operator")
+        await place.it.refresh()
+        await connection.send("40")
+        assert str(await connection.recv()).startswith("44")
 
 
 async def test_a_polling_connection_belongs_to_who_opened_it(place):
