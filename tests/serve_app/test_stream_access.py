@@ -151,7 +151,7 @@ async def test_a_bound_key_sees_and_reaches_its_agents_only(place):
 async def test_a_thread_whose_agents_are_gone_is_no_bound_keys(place):
     await place.it.add("bound", Role.OPERATOR, Bounds(agents=frozenset({"shouter"})))
     await place.it.refresh()
-    place.it.organism.append("old", "console", "removed", b"{}")
+    place.it.organism.append("old", "removed", "removed too", b"{}")
     async with place.socket("bound") as socket, place.it.client("bound") as client:
         assert (await socket.ask(cmd="kill", thread_id="old"))["code"] == "not_found"
         inject = {"to": "shouter", "payload": {"text": "x"}, "thread_id": "old"}
