@@ -55,6 +55,7 @@ from serve_app.errors import (
 )
 from serve_app.librarian_errors import describe_librarian, librarian_headers, librarian_status
 from serve_app.responses import Json
+from serve_app.security_headers import NO_STORE, NOTHING, SECURITY_HEADERS
 from serve_app.session_errors import STATUS_THERE, has_session_shape, session_shape
 
 STATUS: dict[type, int] = {
@@ -202,9 +203,14 @@ async def answer_nobody(_: Request, __: Exception) -> Response:
 
 
 async def answer_unexpected(request: Request, _: Exception) -> Response:
-    """A bug. The server logs it with its stack trace after this answer; the client learns nothing of our insides."""
+    """A bug. The server logs it with its stack trace after this answer; the client learns nothing of our insides.
+
+    Starlette answers it around all our middleware, so what these add to answers is added here.
+    """
     message = "internal error; its cause is in the log of this API replica"
-    return _answer(request, 500, {"code": "internal", "message": message})
+    response = _answer(request, 500, {"code": "internal", "message": message})
+    response.raw_headers += (*SECURITY_HEADERS, NOTHING, NO_STORE)
+    return response
 
 
 def install(app: FastAPI) -> None:

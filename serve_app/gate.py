@@ -21,20 +21,13 @@ from organism.errors import Forbidden, OrganismError, Unauthenticated
 from serve_app.access import Access
 from serve_app.auth import PRINCIPAL, record_of
 from serve_app.error_handlers import answer_organism_error
+from serve_app.security_headers import CONTENT_POLICY, NO_STORE, NOTHING, SECURITY_HEADERS
 from serve_app.usage import Allowance
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 MAX_CREDENTIAL_BYTES = 8192
 
-SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
-CONTENT_POLICY = b"content-security-policy"
-NOTHING = (CONTENT_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 DOCUMENTATION = (
     CONTENT_POLICY,
     b"default-src 'none'; connect-src 'self'; frame-ancestors 'none'; img-src https: data:; "
@@ -151,7 +144,7 @@ class Gate:
         if CONTENT_POLICY not in names:
             more.append(DOCUMENTATION if scope["path"].endswith(("/docs", "/redoc")) else NOTHING)
         if b"cache-control" not in names:
-            more.append((b"cache-control", b"no-store"))
+            more.append(NO_STORE)
         if allowance is not None:
             more += (
                 (b"ratelimit-limit", b"%d" % allowance.limit),

@@ -175,9 +175,10 @@ class OwnedSessions:
     def _within(self, where: SessionFilter) -> SessionFilter:
         """The filter, narrowed to what the principal may reach."""
         principal = self._principal
-        if principal.role < Role.ADMIN:
+        is_any = principal.bounds is not None and ANY in principal.bounds.sessions
+        if principal.role < Role.ADMIN or is_any:
             where = where._replace(owner=principal.id)
-        if principal.bounds is None or ANY in principal.bounds.sessions:
+        if principal.bounds is None or is_any:
             return where
         bound = principal.bounds.sessions
         ids = bound if where.ids is None else bound.intersection(where.ids)

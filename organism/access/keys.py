@@ -39,6 +39,10 @@ class ApiKey(NamedTuple):
     revoked_at: int | None = None
     last_used_at: int | None = None
 
+    def __repr__(self) -> str:
+        """Without salt and hash, wherever it may be written."""
+        return f"ApiKey(id={self.id!r}, name={self.name!r}, role={self.role!r}, bounds={self.bounds!r})"
+
     @property
     def principal(self) -> Principal:
         return Principal(f"key:{self.name}", self.role, self.bounds, self.id, self.expires_at)
@@ -78,6 +82,9 @@ class IssuedKey(NamedTuple):
 
     text: str
     key: ApiKey
+
+    def __repr__(self) -> str:
+        return f"IssuedKey(text='***', key={self.key!r})"
 
 
 def issue(new: NewKey, now_ms: int) -> IssuedKey:

@@ -30,7 +30,8 @@ class Role(IntEnum):
 
 
 class Bounds(NamedTuple):
-    """What a key is bound to, by names and ids; `*` stands for all. It reaches nothing else."""
+    """What a key is bound to, by names and ids; `*` stands for all, of sessions for its own. It reaches nothing
+    else."""
 
     agents: frozenset[str] = frozenset()
     libraries: frozenset[str] = frozenset()
@@ -71,9 +72,12 @@ class Principal:
         return self.bounds is None or allows(self.bounds.libraries, library_id)
 
     def may_reach_session(self, session_id: str, owner: str | None) -> bool:
-        """Its own, or anyone's for an admin; within its bounds."""
-        if self.bounds is not None and not allows(self.bounds.sessions, session_id):
-            return False
+        """Its own, or anyone's for an admin; within its bounds, where `*` is all of its own."""
+        if self.bounds is not None:
+            if ANY in self.bounds.sessions:
+                return owner == self.id
+            if session_id not in self.bounds.sessions:
+                return False
         return owner == self.id or self.role is Role.ADMIN
 
 

@@ -70,7 +70,8 @@ class SocketIO:
     def _refusal(self, scope: Scope) -> Response | WebSocketClose | None:
         """JSONP, with which pages of other sites get round the check of origins; a handshake where no place is left.
 
-        A handshake takes no place of limits.max_clients yet: those are for clients that speak Socket.IO, too.
+        A handshake takes no place of limits.max_clients yet: those are for clients that speak Socket.IO, too. Those who
+        have not said who they are get a quarter of them, so that others find one.
         """
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if "j" in query:
@@ -79,8 +80,10 @@ class SocketIO:
             if scope["type"] == "websocket":
                 return WebSocketClose(POLICY_VIOLATION)
             return _failure(403, "this connection was opened by somebody else; connect anew")
-        most = self._replica.live.limits.max_clients
-        if "sid" in query or len(self._server.eio.sockets) < most:
+        most, opened = self._replica.live.limits.max_clients, len(self._server.eio.sockets)
+        is_stranger = scope.get(PRINCIPAL) is None
+        may_wait = max(1, most // 4)  # strangers until they have said who they are, as on /ws
+        if "sid" in query or (opened < most and not (is_stranger and opened - len(self._clients) >= may_wait)):
             return None
         if scope["type"] == "websocket":
             return WebSocketClose(TRY_AGAIN_LATER)

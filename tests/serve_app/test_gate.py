@@ -205,3 +205,12 @@ async def test_a_bound_key_reaches_nothing_but_what_it_names(it):
 async def test_the_host_of_the_tests_is_no_loopback_name():
     async with open_client(Place("127.0.0.1"), HOST) as client:
         assert (await client.get(AGENTS)).status_code == 403
+
+
+async def test_an_internal_error_has_the_headers_of_security_too(it, monkeypatch):
+    monkeypatch.setattr(it.app.state.replica.live, "agents", None)
+    async with it.client("viewer") as client:
+        answer = await client.get(AGENTS)
+    assert answer.status_code == 500
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]

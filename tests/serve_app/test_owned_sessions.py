@@ -144,7 +144,7 @@ async def test_what_does_not_exist_costs_as_much_to_find_out_as_what_is_somebody
 async def test_a_session_of_nobody_is_only_an_admin_s(sessions, name, principal):
     session_id = (await sessions.create(NewSession())).id
     await refusal(CALLS[name], seen_by(principal, sessions), session_id)
-    await CALLS[name](seen_by(bound("*", role=Role.ADMIN), sessions), session_id)
+    await CALLS[name](seen_by(ADMIN, sessions), session_id)
 
 
 @pytest.mark.parametrize("name", CALLS)

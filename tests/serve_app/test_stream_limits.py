@@ -100,3 +100,14 @@ async def test_a_socket_io_connection_that_never_connects_is_cut_off(place, monk
         message = await connection.receive(10)
         assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
     await until(lambda: not place.it.app.state.socket_io._server.eio.sockets)
+
+
+async def test_socket_io_keeps_places_for_those_who_say_who_they_are(place):  # noqa: F811
+    live = place.it.app.state.replica.live
+    live.limits = live.limits.model_copy(update={"max_clients": 8})
+    url = f"http://{place.address}/socket.io/?EIO=4&transport=polling"
+    known = {"x-api-key": place.it.keys["operator"]}
+    async with aiohttp.ClientSession() as http:
+        statuses = [(await http.get(url)).status for _ in range(3)]
+        assert statuses == [200, 200, 429]
+        assert (await http.get(url, headers=known)).status == 200
