@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -22,6 +23,9 @@ TRIAL_DAYS = 90
 RENEW_BEFORE = timedelta(days=7)
 CLOCKS_APART = timedelta(hours=1)
 EVERYWHERE = ("", "0.0.0.0", "::")
+
+ELSEWHERE = "192.0.2.1"
+"""An address that is nobody's: https://datatracker.ietf.org/doc/html/rfc5737."""
 
 
 class TlsFiles(NamedTuple):
@@ -101,12 +105,25 @@ def _belong_together(files: TlsFiles) -> bool:
 def _names(host: str) -> list[x509.GeneralName]:
     addresses = {"127.0.0.1", "::1"}
     names = {"localhost", _ascii(socket.gethostname())} - {""}
-    if host not in EVERYWHERE:
+    if host in EVERYWHERE:
+        addresses |= _own_addresses()
+    else:
         (addresses if _is_ip(host) else names).add(host)
     return [
         *(x509.DNSName(name) for name in sorted(names)),
         *(x509.IPAddress(ipaddress.ip_address(address)) for address in sorted(addresses)),
     ]
+
+
+def _own_addresses() -> set[str]:
+    """By which others may call this machine: those of its name, and the one that packets to elsewhere carry."""
+    found: set[str] = set()
+    with contextlib.suppress(OSError):
+        found |= {str(each[4][0]).partition("%")[0] for each in socket.getaddrinfo(socket.gethostname(), None)}
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((ELSEWHERE, 9))  # sends nothing: it only chooses a route
+        found.add(probe.getsockname()[0])
+    return found
 
 
 def _ascii(name: str) -> str:

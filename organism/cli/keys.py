@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,10 +19,12 @@ from organism.access.audit import AuditRecord, Outcome
 from organism.access.keys import ApiKey, IssuedKey, NewKey, issue
 from organism.access.principal import RoleName
 from organism.cli.checking import NotValid, organism_file
+from organism.cli.client import read_run_file
 from organism.cli.failures import CliFailure, ExitCode, WrongUse
 from organism.cli.key_options import new_key
 from organism.cli.options import AsJson
 from organism.cli.output import Screen, age, printable
+from organism.cli.own_launcher import is_own_launcher
 from organism.config import OrganismConfig
 from organism.config_file import CONFIG_NAME, environment, load_config
 from organism.errors import ConfigError, KeyExists, KeyNotFound, StorageError
@@ -34,8 +37,11 @@ T = TypeVar("T")
 File = Annotated[Path, typer.Option("--file", help="organism.yaml, or its folder.", metavar="FILE")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is for, such as ci or the name of a person.")]
 
+KNOWN_WITHIN_S = 1.3
+"""How long a running organism takes at most until it knows a new key."""
+
 FIRST = """from now on nobody gets in without a key, and this is the first one
-to use it:  export ORGANISM_API_KEY=…  with the key in place of the dots"""
+all commands take it from ORGANISM_API_KEY"""
 
 
 def register(app: typer.Typer) -> None:
@@ -84,6 +90,8 @@ def add(
         sys.stdout.write(f"{issued.text}\n")
         sys.stdout.flush()
     _tell_added(screen, new, place, is_first)
+    if (running := read_run_file(place.path.parent)) and is_own_launcher(running.pid):
+        time.sleep(KNOWN_WITHIN_S)  # so that the next command can use it
 
 
 def _tell_added(screen: Screen, new: NewKey, place: Place, is_first: bool) -> None:

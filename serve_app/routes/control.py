@@ -56,7 +56,6 @@ async def inject(request: Request, replica: ReplicaDep) -> Response:
         message = await _json_inject(request, replica)
     else:
         raise UnsupportedMediaType(media_type)
-    audit_target(request.scope, message.recipient)
     accepted = await replica.inlet.submit(message)
     return json_of(accepted._asdict())
 
@@ -78,6 +77,7 @@ async def _xml_inject(request: Request, query: InjectQuery, replica: Replica) ->
 
 async def _check_bounds(request: Request, replica: Replica, to: str, thread_id: str | None) -> None:
     """Before the payload is looked at, whose errors tell of the agent. Raises: AgentNotFound, ThreadNotFound."""
+    audit_target(request.scope, to)
     principal = principal_of(request.scope)
     if principal.bounds is not None:
         check_agent(principal, to)

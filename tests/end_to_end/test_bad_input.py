@@ -169,7 +169,7 @@ def exchange(hello: Up, sent: bytes) -> httpx.Response:
 
 
 def request(target: str, method: str = "GET", headers: str = "") -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nhost: organism\r\nconnection: close\r\n{headers}\r\n".encode()
+    return f"{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n".encode()
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def next_shouted(connection: ClientConnection) -> str:
 
 def upgrade(path: str) -> bytes:
     key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n"
-    return f"GET {path} HTTP/1.1\r\nhost: organism\r\nconnection: upgrade\r\nupgrade: websocket\r\n{key}\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n{key}\r\n".encode()
 
 
 def masked_frame(text: bytes) -> bytes:

@@ -67,7 +67,7 @@ def test_on_stdout_is_the_key_alone(folder: Path) -> None:
 def test_the_first_key_says_that_authentication_begins_and_does_not_show_itself_there() -> None:
     first, second = keys("add", "one", "--role", "admin"), keys("add", "two", "--role", "viewer")
     assert "from now on nobody gets in without a key" in first.stderr
-    assert "export ORGANISM_API_KEY=…" in first.stderr
+    assert "ORGANISM_API_KEY" in first.stderr
     assert first.stdout.strip() not in first.stderr
     assert "from now on" not in second.stderr
 
