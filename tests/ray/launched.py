@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -100,7 +101,8 @@ class Launched:
 
     def kill(self, *words: str) -> None:
         for pid in self.pids(*words):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                os.kill(pid, signal.SIGKILL)
 
     def end(self) -> None:
         """For the end of a test, whatever came before."""
