@@ -13,6 +13,9 @@ from serve_app.jwt_tokens import TokenVerifier
 UNKNOWN = "this key is unknown, revoked or mistyped; `organism keys list` shows those there are"
 EXPIRED = "this key has expired; `organism keys add` makes another"
 
+MAX_SEEN = 10_000
+"""Keys that are recognised without computing their hash again."""
+
 _DECOY = ApiKey("decoy", "decoy", Role.VIEWER, None, bytes(16), hash_of(bytes(16), "decoy"), 0, revoked_at=0)
 """Compared with where no key has the id, so that it takes as long to be told so."""
 
@@ -31,6 +34,9 @@ class Authority:
         self._verifier = verifier
         self._clock = clock
         self._keys: dict[str, tuple[ApiKey, Principal]] = {}
+        self._seen: dict[
+            str, ApiKey
+        ] = {}  # by the text that has opened; a lookup compares hashes of Python's own first
         self._uses: dict[str, int] = {}
         self.is_informed = False
 
@@ -46,6 +52,7 @@ class Authority:
     def take(self, keys: list[ApiKey]) -> None:
         """All keys there are, also revoked ones."""
         self._keys = {key.id: (key, key.principal) for key in keys}
+        self._seen = {}
         self.is_informed = True
 
     def take_uses(self) -> dict[str, int]:
@@ -64,12 +71,18 @@ class Authority:
 
     def recognise(self, text: str) -> Principal | None:
         """What can be told at once: keys, and tokens that were verified before. Raises as `identify`."""
+        if (seen := self._seen.get(text)) is not None and seen.is_usable(now := self._clock()):
+            self._uses[seen.id] = now
+            return self._keys[seen.id][1]
         parsed = parse_key(text)
         if parsed is None:
             return None if self._verifier is None else self._verifier.cached(text)
         if not self.is_informed:
             raise OrganismUnreachable("this API replica does not know the keys yet")
-        return self._of_key(*parsed)
+        principal = self._of_key(*parsed)
+        if len(self._seen) < MAX_SEEN:
+            self._seen[text] = self._keys[parsed[0]][0]
+        return principal
 
     def _of_key(self, key_id: str, secret: str) -> Principal:
         found = self._keys.get(key_id)

@@ -21,7 +21,7 @@ from organism.errors import Forbidden, OrganismError, Unauthenticated
 from serve_app.access import Access
 from serve_app.auth import PRINCIPAL, record_of
 from serve_app.error_handlers import answer_organism_error
-from serve_app.security_headers import CONTENT_POLICY, NO_STORE, NOTHING, SECURITY_HEADERS
+from serve_app.security_headers import CACHING, CONTENT_POLICY, NO_STORE, NOTHING, SECURITY_HEADERS
 from serve_app.usage import Allowance
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -140,10 +140,13 @@ class Gate:
         self, scope: Scope, present: Iterable[tuple[bytes, bytes]], allowance: Allowance | None
     ) -> list[tuple[bytes, bytes]]:
         more = list(self._headers)
-        names = {name for name, _ in present}
-        if CONTENT_POLICY not in names:
+        has_policy = has_caching = False
+        for name, _ in present:
+            has_policy = has_policy or name == CONTENT_POLICY
+            has_caching = has_caching or name == CACHING
+        if not has_policy:
             more.append(DOCUMENTATION if scope["path"].endswith(("/docs", "/redoc")) else NOTHING)
-        if b"cache-control" not in names:
+        if not has_caching:
             more.append(NO_STORE)
         if allowance is not None:
             more += (

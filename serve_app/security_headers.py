@@ -10,4 +10,5 @@ SECURITY_HEADERS = (
 )
 CONTENT_POLICY = b"content-security-policy"
 NOTHING = (CONTENT_POLICY, b"default-src 'none'; frame-ancestors 'none'")
-NO_STORE = (b"cache-control", b"no-store")
+CACHING = b"cache-control"
+NO_STORE = (CACHING, b"no-store")
