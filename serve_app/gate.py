@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from organism.access.principal import Principal
-from organism.errors import Forbidden, OrganismError, Unauthenticated
+from organism.errors import Forbidden, OrganismError, RateLimited, Unauthenticated
 from serve_app.access import Access
 from serve_app.auth import PRINCIPAL, record_of
 from serve_app.error_handlers import answer_organism_error
@@ -86,7 +86,7 @@ class Gate:
             scope[PRINCIPAL] = principal
             allowance = access.usage.take_request(principal.id) if principal and principal.credential else None
         except OrganismError as error:
-            await self._refuse(error, scope, receive, send)
+            await self._refuse(error, scope, receive, send, self._allowance(scope, error, access))
             return
         await self._app(scope, receive, self._guarded(scope, send, allowance) if kind == "http" else send)
 
@@ -121,12 +121,19 @@ class Gate:
             return True
         return is_required and not self._place.allowed_hosts
 
-    async def _refuse(self, error: OrganismError, scope: Scope, receive: Receive, send: Send) -> None:
+    def _allowance(self, scope: Scope, error: OrganismError, access: Access) -> Allowance | None:
+        """What is left to who is refused because nothing is left."""
+        principal: Principal | None = scope[PRINCIPAL]
+        return access.usage.allowance(principal.id) if principal and isinstance(error, RateLimited) else None
+
+    async def _refuse(
+        self, error: OrganismError, scope: Scope, receive: Receive, send: Send, allowance: Allowance | None
+    ) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": ""})  # answered as 403 by the server
             return
         response = await answer_organism_error(Request(scope), error)
-        await response(scope, receive, self._guarded(scope, send, None))
+        await response(scope, receive, self._guarded(scope, send, allowance))
 
     def _guarded(self, scope: Scope, send: Send, allowance: Allowance | None) -> Send:
         async def send_guarded(message: Message) -> None:

@@ -72,6 +72,13 @@ class Usage:
         meter.used += 1
         return Allowance(pace.burst, int(room_s * limits.requests_per_s), ceil(full_at - now - _ROUNDING_S))
 
+    def allowance(self, principal_id: str) -> Allowance:
+        """What is left; takes nothing."""
+        now, account = self._clock(), self._accounts.get(principal_id)
+        wait_s = max(0.0, account.requests.full_at - now) if account else 0.0
+        room_s = max(0.0, self._requests.burst_s - wait_s)
+        return Allowance(self._requests.burst, int(room_s / self._requests.interval_s), ceil(wait_s - _ROUNDING_S))
+
     def command_delay_s(self, principal_id: str) -> float:
         """Takes one command, and says how long to wait before it is carried out; 0.0 mostly. It is never refused."""
         if (limits := self._current()) is not self._limits:

@@ -100,6 +100,16 @@ def test_who_is_refused_hears_when_to_try_again_and_what_to_raise():
     usage.take_request(WHO)
 
 
+def test_what_is_left_can_be_asked_without_taking_any():
+    server = Server(PrincipalLimits(requests_per_s=10))
+    usage = server.replicas[0]
+    assert usage.allowance(WHO) == Allowance(20, 20, 0)
+    taken = [usage.take_request(WHO) for _ in range(20)]
+    assert usage.allowance(WHO) == taken[-1] == Allowance(20, 0, 2)
+    server.ask()
+    assert usage.allowance(WHO) == Allowance(20, 0, 2)
+
+
 def test_principals_do_not_use_up_each_others_requests():
     usage = Usage(lambda: PrincipalLimits(requests_per_s=1, request_burst=1), Clock())
     usage.take_request("key:a")
