@@ -63,15 +63,15 @@ class TokenVerifier:
         if (known := self._recall(credential)) is not None:
             return known
         claims = await self._claims(text)
-        expires_s = self._check_times(claims)
+        until_s = self._check_times(claims)
         principal = Principal(
             f"user:{_subject(claims)}",
             self._role(claims),
             _bounds(claims),
             credential,
-            int(expires_s * 1000),
+            int(until_s * 1000),
         )
-        self._remember(principal, expires_s)
+        self._remember(principal, until_s)
         return principal
 
     async def _claims(self, text: str) -> dict[str, Any]:
@@ -118,15 +118,15 @@ class TokenVerifier:
         )
 
     def _check_times(self, claims: dict[str, Any]) -> float:
-        """Returns when it expires, in seconds since 1970."""
+        """Returns until when it is taken, in seconds since 1970: its expiry, and the leeway."""
         now, leeway_s = self._clock(), self._section.leeway_s
-        expires_s = _time(claims, "exp")
-        if now >= expires_s + leeway_s:
+        until_s = _time(claims, "exp") + leeway_s
+        if now >= until_s:
             raise Unauthenticated("this token has expired; get another")
         for claim in ("nbf", "iat"):
             if claim in claims and now < _time(claims, claim) - leeway_s:
                 raise Unauthenticated("this token is not valid yet; are the clocks right?")
-        return expires_s
+        return until_s
 
     def _role(self, claims: dict[str, Any]) -> Role:
         name = claims.get(self._section.role_claim)
@@ -147,9 +147,8 @@ class TokenVerifier:
         self._cached.move_to_end(credential)
         return found[0]
 
-    def _remember(self, principal: Principal, expires_s: float) -> None:
-        until_s = min(expires_s + self._section.leeway_s, self._clock() + RECHECK_S)
-        self._cached[principal.credential] = principal, until_s
+    def _remember(self, principal: Principal, until_s: float) -> None:
+        self._cached[principal.credential] = principal, min(until_s, self._clock() + RECHECK_S)
         if len(self._cached) > MAX_CACHED:
             self._cached.popitem(last=False)
 
