@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -42,7 +43,7 @@ PLACE = (
 _NOUNS = {
     "messages": "message", "threads": "thread", "queued": "waiting message", "dead_letters": "dead letter",
     "settings": "setting", "sessions": "session", "events": "session event", "keys": "key",
-    "audit_records": "audit record",
+    "audit_records": "audit record", "token_counts": "daily token count",
 }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def copy(
     target: Annotated[str, typer.Argument(metavar="TO", help=f"{PLACE} It must be empty.")],
     as_json: AsJson = False,
 ) -> None:
-    """Copies a whole store, the log, the sessions, keys and audit log, while the organism is stopped.
+    """Copies a whole store, the log, the sessions, keys, audit log and today's tokens, while the organism is stopped.
 
     postgres:VARIABLE names the environment variable that holds the postgresql:// URL, so that no password stands on
     the command line. Nothing is overwritten, and FROM stays as it is. Remove what an interrupted copy has left.
@@ -148,11 +149,12 @@ async def _copy(source: Place, target: Place, progress: Progress) -> dict[str, i
             return counts | await copy_sessions(from_sessions, to_sessions, progress)
         from_access = await stack.enter_async_context(_opened(_access(source)))
         to_access = await stack.enter_async_context(_opened(_access(target)))
-        if not await access_is_empty(to_access):
+        today = datetime.now(UTC).date().isoformat()
+        if not await access_is_empty(to_access, today):
             raise _not_empty(target)
         counts = await copy_log(from_log, to_log, progress)
         counts |= await copy_sessions(from_sessions, to_sessions, progress)
-        return counts | await copy_access(from_access, to_access, progress)
+        return counts | await copy_access(from_access, to_access, progress, today)
 
 
 async def _copy_beside_log(source: Place, target: Place, progress: Progress) -> dict[str, int]:

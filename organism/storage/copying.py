@@ -1,4 +1,4 @@
-"""Copies a whole store, the log, the sessions, keys and audit log, from one provider to another.
+"""Copies a whole store, the log, the sessions, keys, audit log and today's tokens, from one provider to another.
 
 Page by page, so that memory stays bounded; both stores are open and nobody else writes to them. A copy that was
 interrupted is of no use: nothing takes it up again.
@@ -96,13 +96,13 @@ async def copy_sessions(source: SessionStorage, target: SessionStorage, progress
     return counts.by_name
 
 
-async def access_is_empty(access: AccessStorage) -> bool:
-    return not (await access.keys() or await access.audit(AuditFilter(), 1))
+async def access_is_empty(access: AccessStorage, today: str) -> bool:
+    return not (await access.keys() or await access.audit(AuditFilter(), 1) or await access.tokens_of_day(today))
 
 
-async def copy_access(source: AccessStorage, target: AccessStorage, progress: Progress) -> dict[str, int]:
-    """Copies all keys and the audit log, whose records get new numbers, into an empty storage; returns how many of
-    what. The tokens that were used today are not copied.
+async def copy_access(source: AccessStorage, target: AccessStorage, progress: Progress, today: str) -> dict[str, int]:
+    """Copies all keys, the audit log, whose records get new numbers, and the tokens that were used `today`
+    (2026-11-21, of UTC), into an empty storage; returns how many of what. Tokens of other days count for nothing.
 
     Raises:
         StorageError: as `copy_log`.
@@ -115,8 +115,14 @@ async def copy_access(source: AccessStorage, target: AccessStorage, progress: Pr
     async for records in _audit(source):
         await target.append_audit(records)
         counts.add("audit_records", len(records))
+    used = await source.tokens_of_day(today)
+    for principal, tokens in used.items():
+        await target.add_tokens(principal, today, tokens)
+    counts.add("token_counts", len(used))
     if await target.keys() != keys:
         raise _differs("list of keys")
+    if await target.tokens_of_day(today) != used:
+        raise _differs("number of tokens used today")
     return counts.by_name
 
 

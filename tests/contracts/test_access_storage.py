@@ -207,6 +207,8 @@ async def test_texts_from_elsewhere_may_be_odd(storage: AccessStorage) -> None:
     assert len(await storage.audit(AuditFilter(who=who), 10)) == 1
     assert await storage.add_tokens(who, "2026-11-21", 3) == 3
     assert await storage.tokens(who, "2026-11-21") == 3
+    [(stored, tokens)] = (await storage.tokens_of_day("2026-11-21")).items()
+    assert (tokens, await storage.tokens(stored, "2026-11-21")) == (3, 3)
 
 
 async def test_tokens_are_counted_by_principal_and_day(opened: Callable[[], Awaitable[AccessStorage]]) -> None:
@@ -215,7 +217,10 @@ async def test_tokens_are_counted_by_principal_and_day(opened: Callable[[], Awai
     assert await storage.add_tokens("key:a", "2026-11-21", 2**40) == 2**40 + 3
     assert await storage.add_tokens("key:a", "2026-11-22", 1) == 1
     assert await storage.add_tokens("key:b", "2026-11-21", 5) == 5
-    assert await (await opened()).tokens("key:a", "2026-11-21") == 2**40 + 3
+    other = await opened()
+    assert await other.tokens("key:a", "2026-11-21") == 2**40 + 3
+    assert await other.tokens_of_day("2026-11-21") == {"key:a": 2**40 + 3, "key:b": 5}
+    assert await other.tokens_of_day("2026-11-23") == {}
 
 
 @only_databases

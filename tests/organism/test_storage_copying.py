@@ -40,6 +40,7 @@ from tests.contracts import test_storage_model as log_model
 from tests.contracts.session_samples import frames_of, record_of, session_of
 from tests.storage_samples import NOW_MS, letter_of, message, queue_of, thread
 
+TODAY = "2026-11-21"
 UNSYNCED = {"synchronous": "off"}
 LOGS: dict[str, Callable[[Path], Storage]] = {
     "memory": lambda folder: MemoryStorage(),
@@ -211,12 +212,12 @@ async def test_sessions_that_are_not_copied_whole_are_reported(monkeypatch: pyte
         await copy_sessions(source, target, untold)
 
 
-# Keys and audit log
+# Keys, audit log and today's tokens
 
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("pair", LOG_PAIRS)
-async def test_keys_and_audit_log_survive(pair: tuple[str, str]) -> None:
+async def test_keys_audit_log_and_today_s_tokens_survive(pair: tuple[str, str]) -> None:
     async with two(ACCESS, pair) as (source, target):
         keys = [issue(NewKey("ci", Role.ADMIN, Bounds(frozenset("a"))), at).key for at in (1, 2)]
         await source.add_key(keys[0])
@@ -224,8 +225,30 @@ async def test_keys_and_audit_log_survive(pair: tuple[str, str]) -> None:
         await source.add_key(keys[1])
         records = [AuditRecord(NOW_MS, "key:ci", "pause", f"t{number}", "::1", "ok") for number in range(5)]
         await source.append_audit(records)
-        assert await access_is_empty(target)
-        assert await copy_access(source, target, untold) == {"keys": 2, "audit_records": 5}
-        assert not await access_is_empty(target)
+        for principal, day in (("key:ci", TODAY), ("user:ann", TODAY), ("key:ci", "2026-11-20")):
+            await source.add_tokens(principal, day, 7)
+        assert await access_is_empty(target, TODAY)
+        counts = await copy_access(source, target, untold, TODAY)
+        assert counts == {"keys": 2, "audit_records": 5, "token_counts": 2}
+        assert not await access_is_empty(target, TODAY)
+        assert await target.tokens_of_day(TODAY) == {"key:ci": 7, "user:ann": 7}
         assert await target.keys() == [keys[0]._replace(revoked_at=NOW_MS), keys[1]]
         assert await target.audit(AuditFilter(), 10) == await source.audit(AuditFilter(), 10)
+
+
+async def test_today_s_tokens_are_never_added_to_others() -> None:
+    access = MemoryAccessStorage()
+    await access.add_tokens("key:ci", TODAY, 1)
+    assert not await access_is_empty(access, TODAY)
+
+
+async def test_tokens_that_are_not_copied_whole_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = MemoryAccessStorage(), MemoryAccessStorage()
+    await source.add_tokens("key:ci", TODAY, 7)
+
+    async def add_tokens(principal: str, day: str, tokens: int) -> int:
+        return 0
+
+    monkeypatch.setattr(target, "add_tokens", add_tokens)
+    with pytest.raises(StorageError, match="number of tokens used today is not that of the original"):
+        await copy_access(source, target, untold, TODAY)

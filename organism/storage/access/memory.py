@@ -7,7 +7,7 @@ from itertools import islice
 from organism.access.audit import AuditFilter, AuditRecord
 from organism.access.keys import ApiKey
 from organism.errors import KeyExists
-from organism.storage.access.rows import storable_filter, storable_record
+from organism.storage.access.rows import storable, storable_filter, storable_record
 
 
 class MemoryAccessStorage:
@@ -60,12 +60,15 @@ class MemoryAccessStorage:
         return list(islice((each for each in reversed(self.audit_rows) if _matches(each, where)), limit))
 
     async def add_tokens(self, principal: str, day: str, tokens: int) -> int:
-        total = self.token_counts.get((principal, day), 0) + tokens
-        self.token_counts[principal, day] = total
-        return total
+        place = storable(principal), day
+        self.token_counts[place] = self.token_counts.get(place, 0) + tokens
+        return self.token_counts[place]
 
     async def tokens(self, principal: str, day: str) -> int:
-        return self.token_counts.get((principal, day), 0)
+        return self.token_counts.get((storable(principal), day), 0)
+
+    async def tokens_of_day(self, day: str) -> dict[str, int]:
+        return {principal: tokens for (principal, each), tokens in self.token_counts.items() if each == day}
 
 
 def _matches(record: AuditRecord, where: AuditFilter) -> bool:

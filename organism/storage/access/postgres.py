@@ -104,6 +104,10 @@ class PostgresAccessStorage:
         values = storable(principal), day
         return await self._do(lambda connection: connection.fetchval(self._sql["tokens"], *values)) or 0
 
+    async def tokens_of_day(self, day: str) -> dict[str, int]:
+        rows = await self._do(lambda connection: connection.fetch(self._sql["tokens_of_day"], day))
+        return dict(rows)
+
     async def _do(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """In one transaction. Tried once more where the connection was lost before it began, as after a restart of
         the server."""

@@ -89,6 +89,10 @@ class SqliteAccessStorage:
         values = {"principal": storable(principal), "day": day}
         return await self._run(lambda connection: (self._one(connection, "tokens", values) or (0,))[0])
 
+    async def tokens_of_day(self, day: str) -> dict[str, int]:
+        query = self._statements["tokens_of_day"]
+        return dict(await self._run(lambda connection: connection.execute(query, {"day": day}).fetchall()))
+
     # In the thread
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:

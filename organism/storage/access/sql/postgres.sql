@@ -37,3 +37,6 @@ RETURNING tokens
 
 -- name: tokens
 SELECT tokens FROM organism.access_tokens WHERE principal = $1 AND day = $2
+
+-- name: tokens_of_day
+SELECT principal, tokens FROM organism.access_tokens WHERE day = $1

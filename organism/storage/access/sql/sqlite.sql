@@ -47,3 +47,6 @@ ON CONFLICT (principal, day) DO UPDATE SET tokens = tokens + excluded.tokens
 
 -- name: tokens
 SELECT tokens FROM tokens WHERE principal = :principal AND day = :day
+
+-- name: tokens_of_day
+SELECT principal, tokens FROM tokens WHERE day = :day
