@@ -38,10 +38,12 @@ class AuditRecord(NamedTuple):
 
 
 class AuditFilter(NamedTuple):
-    """All conditions hold together; None does not count. before: only records with a smaller seq. since: not older."""
+    """All conditions hold together; None does not count. before: only records with a smaller seq. since: not older.
+    after: only records with a larger seq; what is stored later has a larger one than all that could be read before."""
 
     who: str | None = None
     action: str | None = None
     outcome: Outcome | None = None
     before: int | None = None
     since: int | None = None
+    after: int | None = None

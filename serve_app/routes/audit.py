@@ -20,7 +20,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["access"])
 @router.get(
     "/audit",
     summary="The audit log, the newest first",
-    description="Control verbs, failed logins and changes of keys. `before=<seq>` gives the page behind.",
+    description="Verbs, failed logins, changes of keys. `before=<seq>` gives older records, `after=<seq>` newer ones.",
     response_model=AuditPage,
     responses=failures(),
     openapi_extra={"parameters": documented(AuditQuery)},

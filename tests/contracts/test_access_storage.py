@@ -175,9 +175,36 @@ async def test_audit_is_read_by_pages_the_newest_first(opened: Callable[[], Awai
     assert newest[0].detail == "Grüße 🐙"
     older = await storage.audit(AuditFilter(before=newest[-1].seq), 10)
     assert [each.target for each in older] == ["t3", "t2", "t1", "t0"]
+    assert [each.seq for each in await storage.audit(AuditFilter(after=older[0].seq), 10)] == [
+        each.seq for each in newest
+    ]
+    between = AuditFilter(before=newest[0].seq, after=older[0].seq)
+    assert [each.target for each in await storage.audit(between, 10)] == ["t4"]
     seqs = [each.seq for each in [*newest, *older]]
     assert seqs == sorted(set(seqs), reverse=True)
     assert seqs[-1] > 0
+
+
+async def test_who_follows_audit_misses_nothing_that_several_append(
+    opened: Callable[[], Awaitable[AccessStorage]],
+) -> None:
+    reader, *writers = [await opened() for _ in range(3)]
+
+    async def append(writer: AccessStorage, name: str) -> None:
+        for number in range(50):
+            await writer.append_audit([record_of(target=f"{name}{number}-{each}") for each in range(3)])
+
+    seen: list[AuditRecord] = []
+    appending = asyncio.gather(*(append(writer, name) for writer, name in zip(writers * 2, "abcd", strict=True)))
+    while True:
+        await asyncio.sleep(0)
+        had_ended = appending.done()
+        new = await reader.audit(AuditFilter(after=seen[-1].seq if seen else 0), 1000)
+        seen += reversed(new)
+        if had_ended and not new:
+            break
+    await appending
+    assert len(seen) == len({each.target for each in seen}) == 600
 
 
 async def test_conditions_of_audit_hold_together(storage: AccessStorage) -> None:

@@ -50,7 +50,7 @@ class FakeOrganism:
     lag_after: the stream says `lagged` after so many messages, once.
     failures: (status, body) answered to the next requests under /threads, first to last.
     keys: with which requests and sockets have to come, where there are any; `viewer` may not change anything.
-    records: the audit log, the newest first.
+    records: the audit log, the newest first. audit_refusals: of the next requests for it, first to last.
     """
 
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -67,6 +67,7 @@ class FakeOrganism:
     stop: threading.Event = field(default_factory=threading.Event)
     keys: tuple[str, ...] = ()
     records: list[dict[str, Any]] = field(default_factory=list)
+    audit_refusals: list[Refusal] = field(default_factory=list)
     url: str = ""
 
     def add_thread(self, thread_id: str, **changes: Any) -> None:
@@ -90,6 +91,13 @@ class FakeOrganism:
         thread["message_count"] += 1
         self.log.append(message)
         return message
+
+    def add_audit_record(self, **changes: Any) -> None:
+        record = {
+            "seq": len(self.records) + 1, "at": STAMP, "who": "key:ci", "action": "pause", "target": "counter",
+            "address": "127.0.0.1", "outcome": "ok", "detail": "",
+        }  # fmt: skip
+        self.records.insert(0, record | changes)
 
     def step(self, thread_id: str) -> None:
         thread = self.threads[thread_id]
@@ -280,9 +288,12 @@ def _routes(organism: FakeOrganism) -> APIRouter:
         return {"status": "stopping"}
 
     @api.get("/audit")
-    async def get_audit(request: Request, limit: int) -> dict[str, Any]:
+    async def get_audit(request: Request, limit: int, before: int = 2**53, after: int = 0) -> dict[str, Any]:
         asked(request)
-        return {"records": organism.records[:limit], "count": len(organism.records[:limit])}
+        if organism.audit_refusals:
+            raise organism.audit_refusals.pop(0)
+        records = [each for each in organism.records if after < each["seq"] < before][:limit]
+        return {"records": records, "count": len(records)}
 
     return api
 

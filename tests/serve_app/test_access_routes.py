@@ -79,6 +79,8 @@ async def test_verbs_are_recorded_with_who_what_where_and_how_it_ended(it):
         assert only["count"] == 1
         page = (await admin.get(AUDIT, params={"before": records[0]["seq"], "limit": 1})).json()["records"]
         assert [each["seq"] for each in page] == [records[1]["seq"]]
+        newer = (await admin.get(AUDIT, params={"after": records[2]["seq"]})).json()["records"]
+        assert newer == records[:2]
         assert (await admin.get(AUDIT, params={"who": ""})).status_code == 422
 
 

@@ -48,7 +48,8 @@ class AccessStorage(Protocol):
         ...
 
     async def append_audit(self, records: list[AuditRecord]) -> None:
-        """Appends all of them durably; their `seq` is given here, rising. Nothing changes or removes a record."""
+        """Appends all of them durably; their `seq` is given here, rising: they are larger than any that could be read
+        before, also of other processes. Nothing changes or removes a record."""
         ...
 
     async def audit(self, where: AuditFilter, limit: int) -> list[AuditRecord]:

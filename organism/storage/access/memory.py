@@ -78,4 +78,5 @@ def _matches(record: AuditRecord, where: AuditFilter) -> bool:
         and (where.outcome is None or record.outcome == where.outcome)
         and (where.before is None or record.seq < where.before)
         and (where.since is None or record.at >= where.since)
+        and (where.after is None or record.seq > where.after)
     )

@@ -13,12 +13,16 @@ from organism.access.keys import ApiKey
 from organism.errors import KeyExists, OrganismError, StorageError
 from organism.storage.access.rows import key_row, keys_of, storable, storable_filter, storable_record
 from organism.storage.postgres_errors import is_connection_lost, masked, storage_error
-from organism.storage.postgres_schema import bring_up_to_date
+from organism.storage.postgres_schema import LOCK_CLASS, bring_up_to_date
 from organism.storage.sql_files import load_statements
 
 PACKAGE = "organism.storage.access"
 CONNECT_TIMEOUT_S = 5.0
 CONNECTIONS = 2
+
+AUDIT_KEY = 3
+"""Second key of an advisory lock, by which audit records are seen in the order of their numbers: those of a transaction
+that ends later are larger, so that who follows the log misses none."""
 
 _SETTINGS = {"application_name": "organism", "synchronous_commit": "on", "jit": "off"}
 
@@ -89,7 +93,12 @@ class PostgresAccessStorage:
 
     async def append_audit(self, records: list[AuditRecord]) -> None:
         rows = [storable_record(record)[:-1] for record in records]
-        await self._do(lambda connection: connection.executemany(self._sql["append_audit"], rows))
+
+        async def append(connection: Any) -> None:
+            await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {AUDIT_KEY})")
+            await connection.executemany(self._sql["append_audit"], rows)
+
+        await self._do(append)
 
     async def audit(self, where: AuditFilter, limit: int) -> list[AuditRecord]:
         values = *storable_filter(where), limit

@@ -28,7 +28,8 @@ INSERT INTO organism.audit (at, who, action, target, address, outcome, detail) V
 SELECT at, who, action, target, address, outcome, detail, seq FROM organism.audit
 WHERE ($1::text IS NULL OR who = $1) AND ($2::text IS NULL OR action = $2) AND ($3::text IS NULL OR outcome = $3)
     AND ($4::bigint IS NULL OR seq < $4) AND ($5::bigint IS NULL OR at >= $5)
-ORDER BY seq DESC LIMIT $6
+    AND ($6::bigint IS NULL OR seq > $6)
+ORDER BY seq DESC LIMIT $7
 
 -- name: add_tokens
 INSERT INTO organism.access_tokens AS used (principal, day, tokens) VALUES ($1, $2, $3)

@@ -38,6 +38,9 @@ outcome = :outcome
 -- name: where_before
 seq < :before
 
+-- name: where_after
+seq > :after
+
 -- name: where_since
 at >= :since
 
