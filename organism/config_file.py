@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -131,12 +131,17 @@ def _config_file(path: Path) -> Path:
     return path / CONFIG_NAME if path.is_dir() else path
 
 
-def _as_error(source: YamlSource, found: list[Breach]) -> ConfigError:
-    problems = tuple(
+def located(source: YamlSource, found: Iterable[Breach]) -> list[ConfigError]:
+    """Each with its line, in the order of the file."""
+    return [
         ConfigError(source.file, source.line_of(each.location), _dotted(each.location), each.problem, each.remedy)
-        for each in sorted(found[:MAX_PROBLEMS], key=lambda each: source.line_of(each.location))
-    )
-    return problems[0] if len(problems) == 1 else ConfigErrors(problems)
+        for each in sorted(found, key=lambda each: source.line_of(each.location))
+    ]
+
+
+def _as_error(source: YamlSource, found: list[Breach]) -> ConfigError:
+    problems = located(source, found[:MAX_PROBLEMS])
+    return problems[0] if len(problems) == 1 else ConfigErrors(tuple(problems))
 
 
 def _dotted(location: Location) -> str:

@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from organism.config import LibrarianSection, Listener, OrganismConfig, SessionsSection
+from organism.config import ApiSection, JwtSection, LibrarianSection, Listener, OrganismConfig, SessionsSection
 from organism.masking import mask_text
 from organism.sessions.tools.names import BUILT_IN, is_mcp, is_python_function, mcp_name
+from organism.web_names import host_of, is_safe_to_trust, origin_of
 
 Location = tuple[int | str, ...]
 
@@ -37,6 +38,10 @@ def breaches(config: OrganismConfig) -> Iterator[Breach]:
     yield from _mcp_servers_of_no_kind(config.sessions)
     yield from _values_instead_of_variables(config.sessions)
     yield from _unusable_in_librarian(config.librarian)
+    yield from _hosts_of_no_form(config.api)
+    yield from _origins_of_no_form(config.api)
+    if config.auth.jwt is not None:
+        yield from _unusable_tokens(config.auth.jwt)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
@@ -213,6 +218,49 @@ def _unusable_in_librarian(librarian: LibrarianSection) -> Iterator[Breach]:
     if librarian.embedder.provider == "openai" and not librarian.embedder.model:
         remedy = "Write the model's name, such as text-embedding-3-small"
         yield Breach(("librarian", "embedder", "model"), "the openai embedder needs one", remedy)
+
+
+def _hosts_of_no_form(api: ApiSection) -> Iterator[Breach]:
+    for index, text in enumerate(api.allowed_hosts):
+        host = host_of(text)
+        if host == text.lower():
+            continue
+        remedy = f"Write {host}" if host else "Write one such as example.org, *.example.org, 192.0.2.7 or 2001:db8::1"
+        if text == "*":
+            remedy = "Leave allowed_hosts empty: then any name will do, where there is authentication"
+        problem = f"{mask_text(text)!r} is no name or address alone"
+        yield Breach(("api", "allowed_hosts", index), problem, remedy)
+
+
+def _origins_of_no_form(api: ApiSection) -> Iterator[Breach]:
+    for index, text in enumerate(api.cors_origins):
+        origin = origin_of(text)
+        if text in ("*", "null"):
+            whose = "every web page there is" if text == "*" else "pages of anybody, as sandboxed ones are all `null`"
+            problem, remedy = f"{text!r} would let in {whose}", "List the pages that may, as https://app.example.org"
+        elif origin == text:
+            continue
+        else:
+            problem = f"{mask_text(text)!r} is no origin as browsers send it"
+            remedy = f"Write {origin}" if origin else "Write scheme and host, and no more, as https://app.example.org"
+        yield Breach(("api", "cors_origins", index), problem, remedy)
+
+
+def _unusable_tokens(jwt: JwtSection) -> Iterator[Breach]:
+    place: Location = ("auth", "jwt")
+    sources = [each for each in (jwt.secret_env, jwt.jwks_file, jwt.jwks_url) if each is not None]
+    if len(sources) != 1:
+        yield Breach(place, f"has {len(sources)} sources of keys", "Give one of secret_env, jwks_file and jwks_url")
+    for index, algorithm in enumerate(jwt.algorithms):
+        if len(sources) == 1 and (algorithm == "HS256") != (jwt.secret_env is not None):
+            remedy = "HS256 goes with secret_env, RS256 and EdDSA with jwks_file and jwks_url"
+            yield Breach((*place, "algorithms", index), f"{algorithm} does not fit the keys", remedy)
+    if jwt.secret_env is not None and not is_variable_name(jwt.secret_env):
+        remedy = "Put the secret into .env (JWT_SECRET=…) and write the variable's name here (JWT_SECRET)"
+        yield Breach((*place, "secret_env"), "is no name of an environment variable", remedy)
+    if jwt.jwks_url is not None and not is_safe_to_trust(jwt.jwks_url):
+        problem = f"anyone on the way could change the keys of {mask_text(jwt.jwks_url)!r}"
+        yield Breach((*place, "jwks_url"), problem, "Give an https:// URL; http:// is for loopback only")
 
 
 def is_variable_name(text: str) -> bool:

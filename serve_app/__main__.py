@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from organism.access.named import require_usable
 from organism.config import OrganismConfig
 from organism.config_file import environment, load_config
 from organism.errors import OrganismError
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.file)
         os.environ.update(environment(options.folder, os.environ))
+        require_usable(config, options.file, os.environ)
         with tempfile.TemporaryDirectory(prefix="org-", dir=TEMP) as run_dir:
             _run(options, config, Path(run_dir))
     except (OrganismError, CannotLaunch) as error:
@@ -104,9 +106,9 @@ def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
 
 
 def _tls_files(options: LaunchOptions, config: OrganismConfig, host: str) -> TlsFiles | None:
-    """Raises: ConfigError. The files of organism.yaml count more than a trial."""
+    """The files of organism.yaml count more than a trial."""
     if config.tls is not None:
-        return configured_files(config.tls, options.file)
+        return configured_files(config.tls, options.folder)
     return trial_files(options.folder, host) if options.tls_self_signed else None
 
 

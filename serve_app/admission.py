@@ -13,23 +13,17 @@ from serve_app.ports import is_loopback
 
 
 async def require_admission(config: OrganismConfig, file: Path, host: str, environ: Mapping[str, str]) -> None:
-    """Checks auth.jwt, and that who reaches `host` from elsewhere needs credentials that somebody has.
+    """Checks that who reaches `host` from elsewhere needs credentials that somebody has.
 
     Args:
         file: organism.yaml.
         host: what the API is to listen on.
 
     Raises:
-        ConfigError: auth.jwt cannot be used.
         Unprotected: the address is not loopback, and there is neither a key nor auth.jwt.
         StorageUnavailable, StorageVersionError: the keys cannot be read.
     """
-    jwt = config.auth.jwt
-    if jwt is not None:
-        from serve_app.access_settings import access_settings  # the API's imports: half a second that few need here
-
-        access_settings(config, file.parent, host, environ)
-    if is_loopback(host) or jwt is not None:
+    if is_loopback(host) or config.auth.jwt is not None:
         return
     if not await _has_key(config, file.parent, environ):
         raise Unprotected(host, config.storage.provider)

@@ -8,19 +8,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import jwt
 
+from organism.access.named import MIN_SECRET_BYTES
 from organism.access.principal import Bounds, Principal, Role
 from organism.config import JwtSection
 from organism.errors import ConfigError, Unauthenticated
+from organism.web_names import is_safe_to_trust
 from serve_app.jwks import KeyFile, KeySource, KeyUrl, Secret
 
 MAX_TOKEN_CHARS = 8192
 MAX_SUB_CHARS = 255
 MAX_CACHED = 10_000
-MIN_SECRET_BYTES = 32
 
 RECHECK_S = 300.0
 """A token is verified anew after so long, so that one of a withdrawn key does not count until it expires."""
@@ -29,8 +29,6 @@ LAST_TIME_S = 253_402_300_800
 """The end of the year 9999."""
 
 NOT_VERIFIED = "this token is none, or not signed by a key and in a way that is accepted here"
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class TokenVerifier:
@@ -163,8 +161,7 @@ def _source(section: JwtSection, secret: str | None, folder: Path, clock: Callab
         return KeyFile(folder / section.jwks_file)
     if section.jwks_url is None:
         raise _unusable("secret_env", "there is nothing to verify tokens with", "Give jwks_file or jwks_url instead")
-    url = urlsplit(section.jwks_url)
-    if not url.hostname or (url.scheme != "https" and (url.scheme != "http" or url.hostname not in _LOOPBACK)):
+    if not is_safe_to_trust(section.jwks_url):
         raise _unusable("jwks_url", "keys that anyone on the way can change", "Give an https:// URL")
     return KeyUrl(section.jwks_url, clock)
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from organism.access.certificates import belong_together
 from organism.config import TlsSection
-from organism.errors import ConfigError
 
 TLS_FOLDER = Path(".organism") / "tls"
 TRIAL_DAYS = 90
@@ -42,23 +42,9 @@ class TlsFiles(NamedTuple):
         return context
 
 
-def configured_files(section: TlsSection, config_file: Path) -> TlsFiles:
-    """The files that organism.yaml names, checked.
-
-    Raises:
-        ConfigError: they cannot be read or used, do not belong together, or the certificate does not hold today.
-    """
-    folder = config_file.parent.absolute()
-    files = TlsFiles(folder / section.cert, folder / section.key)
-    for field, path in (("tls.cert", files.cert), ("tls.key", files.key)):
-        _require_readable(path, field, config_file)
-    if (problem := _certificate_problem(files.cert)) is not None:
-        remedy = "Give a PEM certificate, its chain after it, that holds today"
-        raise ConfigError(str(config_file), None, "tls.cert", f"{files.cert} {problem}", remedy)
-    if not _belong_together(files):
-        problem = f"{files.key} is not the private key of {files.cert}, or has a passphrase"
-        raise ConfigError(str(config_file), None, "tls.key", problem, "Give its own key, as PEM without a passphrase")
-    return files
+def configured_files(section: TlsSection, folder: Path) -> TlsFiles:
+    """The files that organism.yaml in `folder` names; `organism.access.named` checks them."""
+    return TlsFiles(folder.absolute() / section.cert, folder.absolute() / section.key)
 
 
 def trial_files(folder: Path, host: str) -> TlsFiles:
@@ -70,36 +56,6 @@ def trial_files(folder: Path, host: str) -> TlsFiles:
         place.mkdir(parents=True, exist_ok=True)
         _write_trial(files, names)
     return files
-
-
-def _require_readable(path: Path, field: str, config_file: Path) -> None:
-    try:
-        path.read_bytes()
-    except OSError as error:
-        problem = f"{path} cannot be read: {error.strerror}"
-        raise ConfigError(str(config_file), None, field, problem, "Check its path and permissions") from error
-
-
-def _certificate_problem(path: Path) -> str | None:
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except ValueError:
-        return "is no PEM certificate"
-    now = datetime.now(UTC)
-    if now < certificate.not_valid_before_utc:
-        return f"holds only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-    if now > certificate.not_valid_after_utc:
-        return f"has expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-    return None
-
-
-def _belong_together(files: TlsFiles) -> bool:
-    try:
-        # Without a password to give, OpenSSL would ask the terminal for one.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.cert, files.key, password="")
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _names(host: str) -> list[x509.GeneralName]:
@@ -140,7 +96,7 @@ def _is_ip(host: str) -> bool:
 
 def _will_do(files: TlsFiles, names: list[x509.GeneralName]) -> bool:
     """Whether what lies there is whole, holds for some days more, and has all `names`."""
-    if not (files.cert.exists() and files.key.exists() and _belong_together(files)):
+    if not (files.cert.exists() and files.key.exists() and belong_together(*files)):
         return False
     certificate = x509.load_pem_x509_certificate(files.cert.read_bytes())
     try:

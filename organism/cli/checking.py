@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from organism.access.named import unusable
 from organism.cli.failures import CliFailure, ExitCode
 from organism.cli.options import AsJson
 from organism.cli.output import Screen
 from organism.config import Listener, OrganismConfig
-from organism.config_file import CONFIG_NAME, load_config, read_config_text, read_dotenv
+from organism.config_file import CONFIG_NAME, environment, load_config, located, read_config_text
 from organism.errors import ConfigError, HandlerNotLoaded
 from organism.loading import load_handler, load_payload
 from organism.sessions.tools.names import is_python_function
@@ -30,7 +32,8 @@ def check(
 ) -> None:
     """Validates organism.yaml without starting anything; imports the classes, handlers and tools that it names.
 
-    All problems are listed with file and line. `organism up` does the same before it starts.
+    What `tls` and `auth.jwt` name is checked too, files and the variable with the secret; no URL is called. All
+    problems are listed with file and line. `organism up` does the same before it starts.
     """
     path = organism_file(file)
     config = require_valid(path)
@@ -54,8 +57,7 @@ def require_valid(path: Path) -> OrganismConfig:
     """
     try:
         config = load_config(path)
-        read_dotenv(path.parent)
-        problems = _unloadable(config, path)
+        problems = _unusable(config, path, environment(path.parent, os.environ))
     except ConfigError as error:
         raise NotValid(path, list(error.problems)) from error
     if problems:
@@ -81,15 +83,16 @@ def _fact(problem: ConfigError) -> dict[str, Any]:
     return {name: getattr(problem, name) for name in ("file", "line", "field", "problem", "remedy")}
 
 
-def _unloadable(config: OrganismConfig, path: Path) -> list[ConfigError]:
-    """A problem for each payload class, handler and tool that cannot be loaded."""
+def _unusable(config: OrganismConfig, path: Path, environ: Mapping[str, str]) -> list[ConfigError]:
+    """A problem for each payload class, handler and tool that cannot be loaded, and for what access control needs."""
     source = parse_yaml(read_config_text(path), str(path))
     listeners = [
         _located(error, listener, index, source)
         for index, listener in enumerate(config.listeners)
         for error in _load_errors(listener, path.parent)
     ]
-    return listeners + list(_unloadable_tools(config, path.parent, source))
+    tools = _unloadable_tools(config, path.parent, source)
+    return [*listeners, *tools, *located(source, unusable(config, path.parent, environ))]
 
 
 def _unloadable_tools(config: OrganismConfig, folder: Path, source: YamlSource) -> Iterator[ConfigError]:

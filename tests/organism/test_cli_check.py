@@ -93,6 +93,35 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     assert (result.exit_code, "does not exist" in result.stderr) == (ExitCode.INVALID, True)
 
 
+def test_what_access_control_needs_is_checked_along_with_the_rest(
+    starter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JWT_SECRET", raising=False)
+    tls_and_tokens = "auth:\n  jwt:\n    secret_env: JWT_SECRET\ntls:\n  cert: cert.pem\n  key: key.pem\n"
+    (starter / "organism.yaml").write_text(TWO_BAD_LISTENERS + tls_and_tokens)
+    error = json.loads(run("check", starter, "--json").stdout)["error"]
+    assert [(each["line"], each["field"]) for each in error["details"]] == [
+        (6, "listeners.0.handler"),
+        (8, "listeners.1.payload_class"),
+        (12, "auth.jwt.secret_env"),
+        (14, "tls.cert"),
+        (15, "tls.key"),
+    ]
+    assert "5 problems" in run("up", starter).stderr
+
+
+def test_a_secret_in_the_env_file_is_seen(starter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JWT_SECRET", raising=False)
+    with (starter / "organism.yaml").open("a") as file:
+        file.write("auth:\n  jwt:\n    secret_env: JWT_SECRET\n")
+    assert "JWT_SECRET, which is not set" in run("check", starter).stderr
+    (starter / ".env").write_text("JWT_SECRET=short\n")
+    result = run("check", starter)
+    assert "JWT_SECRET holds 5 bytes" in result.stderr
+    (starter / ".env").write_text(f"JWT_SECRET={'long' * 8}\n")
+    assert run("check", starter).exit_code == 0
+
+
 def test_up_starts_nothing_that_is_not_valid(starter: Path) -> None:
     (starter / "organism.yaml").write_text(TWO_BAD_LISTENERS)
     result = run("up", starter)

@@ -5,7 +5,6 @@ import pytest
 from organism.access.keys import NewKey, issue
 from organism.access.principal import Role
 from organism.config import OrganismConfig
-from organism.errors import ConfigError
 from organism.messages import now_ms
 from organism.storage.opening import open_access_storage
 from serve_app.admission import require_admission
@@ -61,19 +60,3 @@ async def test_memory_keeps_no_keys(tmp_path):
 async def test_tokens_are_enough(tmp_path):
     tokens = config(auth={"jwt": {"secret_env": "S"}})
     await require_admission(tokens, tmp_path / "organism.yaml", "0.0.0.0", {"S": LONG})
-
-
-@pytest.mark.parametrize(
-    ("jwt", "environ"),
-    [
-        ({}, {}),
-        ({"secret_env": "S"}, {}),
-        ({"secret_env": "S"}, {"S": "short"}),
-        ({"secret_env": "S", "jwks_file": "x.json"}, {"S": LONG}),
-        ({"jwks_file": "missing.json"}, {}),
-    ],
-)
-async def test_tokens_that_cannot_be_verified_are_an_error_at_the_start(tmp_path, jwt, environ):
-    with pytest.raises(ConfigError) as error:
-        await require_admission(config(auth={"jwt": jwt}), tmp_path / "organism.yaml", "127.0.0.1", environ)
-    assert error.value.field.startswith("auth.jwt")
