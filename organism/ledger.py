@@ -36,7 +36,10 @@ ROUTING_ERROR = orjson.dumps(
 
 @dataclass(slots=True)
 class Group:
-    """A commit and what is to be done once it is durable: `routed` go to their windows, `events` to the clients."""
+    """A commit and what is to be done once it is durable: `routed` go to their windows, `events` to the clients.
+
+    spent: tokens by the owner of the thread in which they were used.
+    """
 
     now_ms: int
     commit: Commit = field(default_factory=Commit)
@@ -45,6 +48,7 @@ class Group:
     touched: dict[str, Thread] = field(default_factory=dict)
     status_before: dict[str, ThreadStatus] = field(default_factory=dict)
     joining: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
     last_seq_before: int = 0
     active_threads_before: int = 0
 
@@ -114,6 +118,7 @@ class Ledger:
             thread = found
             self._touch(thread)
             self._activate(thread)
+        thread.owner = inject.owner
         message = self._append(thread, CONSOLE, inject.recipient, inject.payload_type, inject.payload, CONSOLE)
         self._queue(thread, message)
         joining = self._group.joining
@@ -146,13 +151,14 @@ class Ledger:
         thread.error = f"{message.recipient}: {reason}"
         self.report_error(message, reason)
 
-    def revive(self, message: Message) -> None:
-        """Queues a dead letter again."""
+    def revive(self, message: Message, owner: str | None = None) -> None:
+        """Queues a dead letter again; from now on `owner` pays for what is done in its thread."""
         thread = self.threads[message.thread_id]
         self._touch(thread)
         self._group.commit.requeued.append(message.seq)
         self._group.commit.queued.append((message.recipient, message.seq))
         thread.pending += 1
+        thread.owner = owner
         self._activate(thread)
 
     def kill(self, thread: Thread, waiting: list[Message]) -> None:
@@ -223,8 +229,12 @@ class Ledger:
             thread.todos.extend(each for each in outcome.added_todos if each.id not in outcome.closed_todos)
 
     def _count_tokens(self, thread: Thread, outcome: Outcome) -> None:
-        if outcome.tokens:
-            thread.tokens[outcome.recipient] = thread.tokens.get(outcome.recipient, 0) + outcome.tokens
+        if not outcome.tokens:
+            return
+        thread.tokens[outcome.recipient] = thread.tokens.get(outcome.recipient, 0) + outcome.tokens
+        if thread.owner is not None:
+            spent = self._group.spent
+            spent[thread.owner] = spent.get(thread.owner, 0) + outcome.tokens
 
     def _send(self, thread: Thread, cause: Message, output: Output) -> None:
         sender = cause.recipient

@@ -53,12 +53,16 @@ class Message(NamedTuple):
 
 
 class Inject(NamedTuple):
-    """A message from outside, its payload already validated against the listener's class."""
+    """A message from outside, its payload already validated against the listener's class.
+
+    owner: the principal that pays for the tokens which agents use because of it; None without authentication.
+    """
 
     recipient: str
     payload_type: str
     payload: bytes  # JSON, UTF-8
     thread_id: str | None = None
+    owner: str | None = None
 
 
 class Accepted(NamedTuple):

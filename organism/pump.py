@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from organism.access.tally import Tally
 from organism.agent import Agent
 from organism.dispatcher import Dispatcher
 from organism.errors import OrganismError, OrganismUnreachable, QueueFull, Stopping, StorageUnavailable, ThreadNotFound
@@ -74,14 +75,17 @@ class Pump:
     """Moves messages between the log and the cells.
 
     agents: by name; the roster fills it, the pump starts nothing and knows no configuration. retired: agents that a
-    reload removed and whose handlers still run.
+    reload removed and whose handlers still run. tally: counts the tokens of those who inject.
     """
 
-    def __init__(self, storage: Storage, ledger: Ledger, publisher: Publisher, states: AgentStates) -> None:
+    def __init__(
+        self, storage: Storage, ledger: Ledger, publisher: Publisher, states: AgentStates, tally: Tally
+    ) -> None:
         self.storage = storage
         self.ledger = ledger
         self.publisher = publisher
         self.states = states
+        self.tally = tally
         self.dispatcher = Dispatcher(states)
         self.agents = self.dispatcher.agents
         self.retired: dict[str, Agent] = {}
@@ -335,12 +339,14 @@ class Pump:
         self.follow(group)
 
     def follow(self, group: Group) -> None:
-        """Queues what was committed, publishes it, and delivers what may go."""
+        """Queues what was committed, publishes it, counts its tokens, and delivers what may go."""
         agents = self.agents
         for message in group.routed:
             agents[message.recipient].window.add(message)
         self.dispatcher.note({message.recipient for message in group.routed})
         self.publisher.publish(group.events)
+        for owner, tokens in group.spent.items():
+            self.tally.add(owner, tokens)
         self.dispatcher.dispatch()
         for thread_id in self._touched.keys() & group.touched.keys():
             if group.touched[thread_id].status != "active":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from organism.access.desk import AccessDesk
+from organism.access.tally import Tally
 from organism.active import Active, read_active, stored_active
 from organism.agent import Agent
 from organism.config import OrganismConfig
@@ -116,6 +117,7 @@ class Runtime:
         await self._tasks.close()
         self.pump.end()
         await self._roster.close()
+        await self.pump.tally.close()
         await self.access.close()
         await self._storage.close()
 
@@ -167,8 +169,8 @@ class Runtime:
     async def dead_letters(self, agent: str | None, limit: int, offset: int) -> tuple[list[DeadLetter], int]:
         return await self._storage.dead_letters(agent, limit, offset)
 
-    async def requeue(self, message_id: str) -> Message:
-        return await self.pump.control(lambda: self._requeue(message_id))
+    async def requeue(self, message_id: str, owner: str | None = None) -> Message:
+        return await self.pump.control(lambda: self._requeue(message_id, owner))
 
     async def kill_thread(self, thread_id: str) -> Thread:
         return await self.pump.control(lambda: self._kill_thread(thread_id))
@@ -264,7 +266,7 @@ class Runtime:
                 keeper.cancel(entry.message.seq)
             self.pump.dispatcher.landed(entry)
 
-    async def _requeue(self, message_id: str) -> Message:
+    async def _requeue(self, message_id: str, owner: str | None) -> Message:
         letter = await self._storage.dead_letter(message_id)
         if letter is None:
             raise DeadLetterNotFound(message_id)
@@ -274,7 +276,7 @@ class Runtime:
         await pump.load_threads([message.thread_id])
         if pump.ledger.threads[message.thread_id].status == "killed":
             raise ThreadKilled(message.thread_id)
-        await pump.commit(lambda: pump.ledger.revive(message))
+        await pump.commit(lambda: pump.ledger.revive(message, owner))
         agent.window.requeue(message)
         pump.wake([agent.name])
         return message
@@ -357,11 +359,11 @@ def _wire(
     publisher = Publisher()
     states = AgentStates(publisher, config.limits.agent_state_interval_s)
     ledger = Ledger(Router(config.listeners), config.limits, totals.last_seq, totals.active_threads)
-    pump = Pump(storage, ledger, publisher, states)
+    access = AccessDesk(access_storage, lambda: roster.active.config.auth.limits)
+    pump = Pump(storage, ledger, publisher, states, Tally(access, tasks))
     desk = Desk(pump, storage)
     roster = Roster(path, active, pump, host(desk), tasks)
-    access = AccessDesk(access_storage, lambda: roster.active.config.auth.limits)
-    sessions = Directory(path.parent, pump, session_storage, session_host, tasks, spending=access)
+    sessions = Directory(path.parent, pump, session_storage, session_host, tasks)
     return Runtime(pump, desk, storage, roster, sessions, access, tasks)
 
 

@@ -32,7 +32,7 @@ class Thread:
 
     `message_count` is also the next `slot_index`; `pending` counts messages that are not done yet.
     `states` holds what each listener keeps for this thread (JSON); `todos` its watchers; `tokens` what each
-    listener's model calls used.
+    listener's model calls used. `owner` is the principal that injected into it last, and so pays for those that follow.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Thread:
     states: dict[str, bytes] = field(default_factory=dict)
     todos: list[Todo] = field(default_factory=list)
     tokens: dict[str, int] = field(default_factory=dict)
+    owner: str | None = None
 
     def view(self) -> ThreadView:
         """The thread as it is now, for those who look at it later."""

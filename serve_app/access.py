@@ -18,6 +18,7 @@ from serve_app.auditor import Auditor
 from serve_app.authority import Authority
 from serve_app.jwt_tokens import TokenVerifier
 from serve_app.live import Live
+from serve_app.token_checks import TokenChecks
 from serve_app.usage import Usage
 
 SYNC_S = 1.0
@@ -38,6 +39,7 @@ class Access:
         self.ref = ref
         self.authority = Authority(lambda: live.auth.required, verifier)
         self.usage = Usage(lambda: live.auth.limits)
+        self.tokens = TokenChecks(ref, live)
         self._tasks = Tasks(_report)
         self.auditor = Auditor(ref, self._tasks)
         self._replica = new_id()

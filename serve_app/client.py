@@ -31,6 +31,7 @@ from serve_app.errors import BodyTooLarge, MalformedBody
 from serve_app.frames import Frame, heartbeat_text, message_frame, refusal_text, text_of
 from serve_app.injecting import inject_of, parse_object
 from serve_app.outbox import Outbox, Replay
+from serve_app.token_checks import payer_of
 from serve_app.verbs import verbs_of
 
 MAX_OPEN_COMMANDS = 4096
@@ -279,6 +280,7 @@ class Client:
                 check_agent(self._principal, command.to)
                 if command.thread_id is not None:
                     await check_thread(self._replica, self._principal, command.thread_id)
+            await self._replica.access.tokens.check(self._principal)
             self._inject(command, echo)
             return
         timeout_s = self._replica.live.api.request_timeout_s
@@ -294,7 +296,7 @@ class Client:
     def _inject(self, command: Inject, echo: dict[str, Any]) -> None:
         """Hands the message on and reads the next command: the answer comes when it is committed."""
         inject = inject_of(command, self._replica.classes, self._replica.live)
-        self._last_inject = self._replica.inlet.submit(inject)
+        self._last_inject = self._replica.inlet.submit(inject._replace(owner=payer_of(self._principal)))
         self._last_inject.add_done_callback(partial(self._acknowledge, command, echo))
 
     def _acknowledge(self, command: Inject, echo: dict[str, Any], future: asyncio.Future[Accepted]) -> None:

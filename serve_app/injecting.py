@@ -61,13 +61,13 @@ def parse_message(fields: dict[str, Any]) -> NewMessage:
 
 
 def inject_of(message: NewMessage, classes: PayloadClasses, live: Live) -> Inject:
-    """Raises: AgentNotFound, InvalidPayload, BodyTooLarge."""
+    """Without its owner. Raises: AgentNotFound, InvalidPayload, BodyTooLarge."""
     payload_type = classes.of(message.to)
     return _checked(pydantic_core.to_json(message.payload), message.to, message.thread_id, payload_type, live)
 
 
 def inject_of_xml(body: bytes, to: str, thread_id: str | None, classes: PayloadClasses, live: Live) -> Inject:
-    """Raises: AgentNotFound, InvalidPayload, BodyTooLarge."""
+    """Without its owner. Raises: AgentNotFound, InvalidPayload, BodyTooLarge."""
     payload_type = classes.of(to)
     content = xml_to_json(body, payload_type, live.limits.max_body_bytes)
     return _checked(content, to, thread_id, payload_type, live)

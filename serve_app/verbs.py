@@ -10,6 +10,7 @@ from serve_app.bounds import check_agent, check_letter, check_thread
 from serve_app.commands import Auth, Kill, OfAgent, Requeue, Subscribe, SubscribeToLog
 from serve_app.dependencies import Replica
 from serve_app.outbox import Outbox
+from serve_app.token_checks import payer_of
 
 Verb = Callable[[Any], Awaitable[dict[str, Any]]]
 
@@ -41,7 +42,9 @@ def verbs_of(replica: Replica, principal: Principal, outbox: Outbox) -> dict[str
 
     async def requeue(command: Requeue) -> dict[str, Any]:
         await check_letter(replica, principal, command.message_id)
-        return {"message": (await replica.organism.requeue(command.message_id)).to_api()}
+        await replica.access.tokens.check(principal)
+        message = await replica.organism.requeue(command.message_id, payer_of(principal))
+        return {"message": message.to_api()}
 
     async def ping(_: object) -> dict[str, Any]:
         return {"seq": replica.hub.seq}

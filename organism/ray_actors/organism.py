@@ -60,8 +60,8 @@ class RayOrganism:
     async def dead_letters(self, agent: str | None, limit: int, offset: int) -> tuple[list[DeadLetter], int]:
         return await self._ask("dead_letters", agent, limit, offset)
 
-    async def requeue(self, message_id: str) -> Message:
-        return await self._ask("requeue", message_id)
+    async def requeue(self, message_id: str, owner: str | None = None) -> Message:
+        return await self._ask("requeue", message_id, owner)
 
     async def kill_thread(self, thread_id: str) -> Thread:
         return await self._ask("kill_thread", thread_id)

@@ -115,8 +115,8 @@ class RaySessionLink:
     async def release(self, session_id: str, lease: int) -> None:
         await self._ask("release", session_id, lease)
 
-    async def inject(self, agent: str, payload: dict[str, Any]) -> str:
-        return await self._ask("inject", agent, payload)
+    async def inject(self, session_id: str, agent: str, payload: dict[str, Any]) -> str:
+        return await self._ask("inject", session_id, agent, payload)
 
     async def wait_thread(self, thread_id: str, timeout_s: float) -> AgentAnswer:
         loop = asyncio.get_running_loop()

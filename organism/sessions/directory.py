@@ -22,7 +22,7 @@ from organism.sessions.outreach import Outreach
 from organism.sessions.placing import Placing
 from organism.sessions.plan import ALONE, SHARED
 from organism.sessions.pools import id_of
-from organism.sessions.quotas import Quotas, Spending
+from organism.sessions.quotas import Quotas
 from organism.sessions.records import NewSession, SessionFilter, SessionRecord, SessionView, new_directory
 from organism.sessions.recovery import Recovery
 from organism.sessions.seats import Seats
@@ -51,8 +51,7 @@ DRAIN_POLL_S = 0.05
 class Directory:
     """Implements DirectoryRef; `desk` is for its cells.
 
-    folder: the organism's. session_host: makes what runs the cells, given their link to the pump. spending: counts the
-    tokens of owners; without it nobody does.
+    folder: the organism's. session_host: makes what runs the cells, given their link to the pump.
     """
 
     def __init__(
@@ -62,8 +61,6 @@ class Directory:
         storage: SessionStorage,
         session_host: Callable[[SessionLink], SessionCellHost],
         tasks: Tasks,
-        *,
-        spending: Spending | None = None,
     ) -> None:
         self._folder = folder
         self._storage = storage
@@ -72,7 +69,7 @@ class Directory:
         self._recovery = Recovery(self._log, tasks)
         self._seats = Seats()
         self._placing = Placing(self._seats, self._log, self._recovery, self._news, tasks)
-        self._quotas = Quotas(self._seats, lambda: self._config.auth.limits, spending, tasks)
+        self._quotas = Quotas(self._seats, lambda: self._config.auth.limits, pump.tally)
         self.desk = SessionDesk(
             self._seats, self._log, self._recovery, self._news, self._quotas, Outreach(pump), self._placing.leave
         )
@@ -142,9 +139,6 @@ class Directory:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._log.flush()
         await self._log.close()
-        with contextlib.suppress(TimeoutError, OrganismError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._quotas.settle()
 
     @contextlib.asynccontextmanager
     async def reloading(self, new: Active) -> AsyncIterator[None]:

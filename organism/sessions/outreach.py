@@ -24,7 +24,7 @@ class Outreach:
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
 
-    async def inject(self, agent: str, payload: dict[str, Any]) -> str:
+    async def inject(self, agent: str, payload: dict[str, Any], owner: str | None) -> str:
         """See SessionLink.inject; the cell, which has the payload's class, has validated it."""
         found = self._pump.agents.get(agent)
         if found is None:
@@ -34,7 +34,7 @@ class Outreach:
         if len(body) > max_bytes:
             problem = f"is larger than {max_bytes} bytes (limits.max_payload_bytes)"
             raise InvalidPayload(agent, payload_type, (("", problem),))
-        [answer] = await self._pump.submit([Inject(agent, payload_type, body)])
+        [answer] = await self._pump.submit([Inject(agent, payload_type, body, owner=owner)])
         if isinstance(answer, OrganismError):
             raise answer
         return answer.thread_id

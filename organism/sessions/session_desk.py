@@ -80,9 +80,15 @@ class SessionDesk:
         if seat is not None and seat.lease == lease:
             self._left(seat)
 
-    async def inject(self, agent: str, payload: dict[str, Any]) -> str:
+    async def inject(self, session_id: str, agent: str, payload: dict[str, Any]) -> str:
         """See SessionLink.inject."""
-        return await self._outreach.inject(agent, payload)
+        seat = self._seats.get(session_id)
+        if seat is None:
+            raise SessionNotHere(session_id)
+        refusal = await self._quotas.tokens_refusal(seat)
+        if refusal is not None:
+            raise refusal
+        return await self._outreach.inject(agent, payload, seat.record.owner)
 
     async def wait_thread(self, thread_id: str, timeout_s: float) -> AgentAnswer:
         """See SessionLink.wait_thread."""

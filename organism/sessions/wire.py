@@ -91,11 +91,12 @@ class SessionLink(Protocol):
         """The cell holds the session no more; ignored when another lease is newer."""
         ...
 
-    async def inject(self, agent: str, payload: dict[str, Any]) -> str:
-        """Sends a payload to a listener, in a new thread; returns the thread's id. The cell has validated the payload
-        against the listener's class. Where the pump dies meanwhile it may be sent twice.
+    async def inject(self, session_id: str, agent: str, payload: dict[str, Any]) -> str:
+        """Sends a payload to a listener, in a new thread that the session's owner pays for; returns the thread's id.
+        The cell has validated the payload against the listener's class. Where the pump dies meanwhile it may be sent
+        twice.
 
-        Raises AgentNotFound, InvalidPayload, QueueFull, StorageUnavailable.
+        Raises SessionNotHere, AgentNotFound, InvalidPayload, QueueFull, TokensSpent, StorageUnavailable.
         """
         ...
 

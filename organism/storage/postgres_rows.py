@@ -36,7 +36,7 @@ def dead_letter_from(row: Any) -> DeadLetter:
 
 
 def thread_from(row: Any) -> Thread:
-    id_, created_ms, last_activity_ms, status, participants, message_count, pending, error, memory = row
+    id_, created_ms, last_activity_ms, status, participants, message_count, pending, error, memory, owner = row
     text = None if error is None else error.decode()
     thread = Thread(id_, created_ms, last_activity_ms, status, orjson.loads(participants), message_count, pending, text)
     if memory is not None:
@@ -44,6 +44,8 @@ def thread_from(row: Any) -> Thread:
         thread.states = {listener: state.encode() for listener, state in kept["states"].items()}
         thread.todos = [Todo(**todo) for todo in kept["todos"]]
         thread.tokens = kept["tokens"]
+    if owner is not None:
+        thread.owner = owner.decode()
     return thread
 
 
@@ -83,6 +85,7 @@ def _thread_row(thread: Thread) -> tuple[Any, ...]:
         thread.pending,
         None if thread.error is None else _bytes(thread.error),
         _memory(thread) if thread.states or thread.todos or thread.tokens else None,
+        None if thread.owner is None else _bytes(thread.owner),
     )
 
 

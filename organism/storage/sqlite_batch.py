@@ -67,6 +67,7 @@ def _thread_row(thread: Thread) -> Row:
         thread.pending,
         NULL if thread.error is None else _storable(thread.error),
         _memory(thread) if thread.states or thread.todos or thread.tokens else NULL,
+        NULL if thread.owner is None else _storable(thread.owner),
     )
 
 

@@ -30,8 +30,8 @@ def dead_letter_from(entry: list[Any]) -> DeadLetter:
 
 
 def thread_from(entry: list[Any]) -> Thread:
-    id_, created_ms, last_activity_ms, status, participants, message_count, pending, error, memory = entry
-    thread = Thread(id_, created_ms, last_activity_ms, status, participants, message_count, pending, error)
+    id_, created_ms, last_activity_ms, status, participants, message_count, pending, error, memory, owner = entry
+    thread = Thread(id_, created_ms, last_activity_ms, status, participants, message_count, pending, error, owner=owner)
     if memory is not None:
         thread.states = {listener: state.encode() for listener, state in memory["states"].items()}
         thread.todos = [Todo(**todo) for todo in memory["todos"]]

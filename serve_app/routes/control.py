@@ -18,6 +18,7 @@ from serve_app.errors import InvalidRequest, UnsupportedMediaType
 from serve_app.injecting import NewMessage, inject_of, inject_of_xml, parse_message, parse_object
 from serve_app.queries import InjectQuery, documented, no_parameters, query_of
 from serve_app.responses import json_of
+from serve_app.token_checks import payer_of
 
 router = APIRouter(route_class=GuardedRoute, tags=["control"])
 without_parameters = [Depends(no_parameters)]
@@ -56,7 +57,9 @@ async def inject(request: Request, replica: ReplicaDep) -> Response:
         message = await _json_inject(request, replica)
     else:
         raise UnsupportedMediaType(media_type)
-    accepted = await replica.inlet.submit(message)
+    principal = principal_of(request.scope)
+    await replica.access.tokens.check(principal)
+    accepted = await replica.inlet.submit(message._replace(owner=payer_of(principal)))
     return json_of(accepted._asdict())
 
 
@@ -130,13 +133,15 @@ async def resume_agent(name: str, replica: ReplicaDep) -> Response:
     summary="Deliver a dead letter again",
     response_model=MessageView,
     response_model_exclude_unset=True,
-    responses=failures(404, 409),
+    responses=failures(404, 409, 429),
     dependencies=without_parameters,
 )
 @needs(Role.OPERATOR, audit="requeue", bound="handled")
 async def requeue(message_id: str, request: Request, replica: ReplicaDep) -> Response:
-    await check_letter(replica, principal_of(request.scope), message_id)
-    message = await replica.organism.requeue(message_id)
+    principal = principal_of(request.scope)
+    await check_letter(replica, principal, message_id)
+    await replica.access.tokens.check(principal)
+    message = await replica.organism.requeue(message_id, payer_of(principal))
     return json_of(message.to_api())
 
 

@@ -245,6 +245,7 @@ async def test_threads_come_back_whole(storage: Storage) -> None:
             Todo("t2", "greeter", "Answer", "shouter", "", raised=True),
         ],
         tokens={"greeter": 123_456_789_012},
+        owner="user:grüßer@example.org",
     )
     await storage.commit(Commit(threads=[written, thread("b")]))
     assert await storage.threads_by_id(["b", "a", "missing"]) == {"a": written, "b": thread("b")}
@@ -252,7 +253,9 @@ async def test_threads_come_back_whole(storage: Storage) -> None:
 
 
 async def test_a_thread_is_replaced_whole(storage: Storage) -> None:
-    await storage.commit(Commit(threads=[thread("a", states={"greeter": b"1"}, error="bad", status="error")]))
+    await storage.commit(
+        Commit(threads=[thread("a", states={"greeter": b"1"}, error="bad", status="error", owner="key:ci")])
+    )
     await storage.commit(Commit(threads=[thread("a", message_count=3)]))
     assert await storage.threads_by_id(["a"]) == {"a": thread("a", message_count=3)}
     assert (await storage.totals()).active_threads == 1

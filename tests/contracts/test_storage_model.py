@@ -32,7 +32,7 @@ todos = st.builds(Todo, TEXTS, AGENTS, TEXTS, st.none() | AGENTS, TEXTS, st.bool
 threads = st.builds(
     Thread, THREADS, TIMES, TIMES, st.sampled_from(THREAD_STATUSES), st.lists(AGENTS, unique=True),
     st.integers(0, 2**40), st.integers(0, 9), st.none() | TEXTS, st.dictionaries(AGENTS, JSONS),
-    st.lists(todos, max_size=2), st.dictionaries(AGENTS, st.integers(0, 2**40)),
+    st.lists(todos, max_size=2), st.dictionaries(AGENTS, st.integers(0, 2**40)), st.none() | TEXTS,
 )  # fmt: skip
 recipes = st.fixed_dictionaries({
     "entries": st.lists(entries, max_size=5),

@@ -76,7 +76,7 @@ def test_a_report_arrives_as_it_was_sent(report: Report):
     assert_same(decode_report(encode_report(report)), report)
 
 
-@given(st.lists(st.builds(Inject, texts, texts, st.binary(), st.none() | texts)))
+@given(st.lists(st.builds(Inject, texts, texts, st.binary(), st.none() | texts, st.none() | texts)))
 def test_injects_arrive_as_they_were_sent(injects: list[Inject]):
     assert_same(decode_injects(encode_injects(injects)), injects)
 

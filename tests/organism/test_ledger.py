@@ -42,9 +42,15 @@ class Books:
         self.queue -= {seq for _, seq in commit.done}
         return group
 
-    def inject(self, recipient: str = "a", thread_id: str | None = None, payload_type: str = "Ping") -> Message:
+    def inject(
+        self,
+        recipient: str = "a",
+        thread_id: str | None = None,
+        payload_type: str = "Ping",
+        owner: str | None = None,
+    ) -> Message:
         group = self.ledger.open_group()
-        accepted = self.ledger.accept(Inject(recipient, payload_type, b"{}", thread_id))
+        accepted = self.ledger.accept(Inject(recipient, payload_type, b"{}", thread_id, owner))
         assert isinstance(accepted, Accepted)
         self.committed(group)
         return self.log[accepted.seq]
@@ -311,6 +317,49 @@ def test_tokens_add_up_also_of_what_failed():
     books.settle(first, tokens=3)
     books.settle(books.inject(thread_id=first.thread_id), tokens=4, error="it raised")
     assert books.thread(first).tokens == {"a": 7}
+
+
+def test_a_thread_is_paid_for_by_who_injected_into_it_last():
+    books = Books(listener("a"))
+    first = books.inject(owner="key:ann")
+    assert books.settle(first, tokens=3).spent == {"key:ann": 3}
+    second = books.inject(thread_id=first.thread_id, owner="key:bob")
+    assert books.thread(first).owner == "key:bob"
+    assert books.settle(second, tokens=4, error="it raised").spent == {"key:bob": 4}
+    books.inject(thread_id=first.thread_id)
+    assert books.thread(first).owner is None
+
+
+def test_what_agents_send_each_other_is_paid_for_by_who_began_it():
+    books = Books(listener("a"), listener("b"))
+    assert books.settle(books.inject(owner="key:ann"), send("b")).spent == {}
+    assert books.settle(books.log[2], tokens=5).spent == {"key:ann": 5}
+
+
+def test_tokens_of_a_group_add_up_by_owner_and_nobody_pays_for_those_without_one():
+    books = Books(listener("a"))
+    messages = [books.inject(owner=owner) for owner in ("key:ann", "key:bob", "key:ann", None)]
+    group = books.ledger.open_group()
+    for message in messages:
+        books.ledger.settle(message, Outcome(message.seq, "a", "done", tokens=2))
+    assert books.committed(group).spent == {"key:ann": 4, "key:bob": 2}
+
+
+def test_who_requeues_a_dead_letter_pays_from_then_on():
+    books = Books(listener("a"))
+    message = books.inject(owner="key:ann")
+    books.settle(message, error="it raised")
+    group = books.ledger.open_group()
+    books.ledger.revive(message, "key:bob")
+    books.committed(group)
+    assert books.settle(message, tokens=6).spent == {"key:bob": 6}
+
+
+def test_an_inject_that_is_refused_leaves_a_thread_to_its_owner():
+    books = Books(listener("a"), max_slots_per_thread=1)
+    first = books.inject(owner="key:ann")
+    assert isinstance(books.refuse(thread_id=first.thread_id), ThreadFull)
+    assert books.thread(first).owner == "key:ann"
 
 
 def todo(id_: str, wait_for: str = "Answer", from_listener: str | None = None) -> Todo:

@@ -95,7 +95,7 @@ async def fill(log: Storage) -> list[Message]:
     todos = [Todo("id", "a", "Greeting", None, "wait", raised=True)]
     threads = [
         thread(f"thread-{number}", status="completed", participants=["a"], states={"a": b'{"x": 1}'}, todos=todos,
-               tokens={"a": 7}, error="it went wrong", message_count=4, pending=3)
+               tokens={"a": 7}, error="it went wrong", message_count=4, pending=3, owner="key:ci")
         for number in range(5)
     ]  # fmt: skip
     await log.commit(Commit(done=places, dead=letters, dropped=[entries[9].seq], threads=threads))
@@ -118,6 +118,7 @@ async def test_everything_of_a_log_survives(pair: tuple[str, str]) -> None:
         assert (letter.reason, letter.attempts, letter.message.fate) == ("reason 5", 5, "dead")
         assert [each.deaths for each in await target.queued("a", 7, 1)] == [2]
         assert (await target.threads_by_id(["thread-1"]))["thread-1"].todos[0].raised
+        assert (await target.threads_by_id(["thread-1"]))["thread-1"].owner == "key:ci"
         await target.commit(queue_of(message(21, "thread-1")))  # the log goes on where it was
 
 

@@ -204,6 +204,19 @@ async def test_an_organism_that_lost_its_lock_to_another_writes_no_more(
     assert await last_seq(storage) == 0
 
 
+async def test_a_log_from_before_threads_had_owners_is_brought_up_to_date(
+    storage: PostgresStorage, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    await storage.commit(Commit(threads=[thread()]))
+    await storage.close()
+    postgres_server.execute("ALTER TABLE organism.threads DROP COLUMN owner", postgres_url)
+    postgres_server.execute("UPDATE organism.stores SET version = 1 WHERE name = 'log'", postgres_url)
+    assert (await storage.open()).active_threads == 1
+    assert await storage.threads_by_id(["thread"]) == {"thread": thread()}
+    await storage.commit(Commit(threads=[thread(owner="key:ci")]))
+    assert await storage.threads_by_id(["thread"]) == {"thread": thread(owner="key:ci")}
+
+
 async def test_a_log_of_a_newer_version_is_refused(
     storage: PostgresStorage, postgres_server: PostgresServer, postgres_url: str
 ) -> None:

@@ -21,7 +21,7 @@ from organism.storage.sql_files import load_migrations
 from organism.storage.sqlite import SqliteStorage
 from organism.storage.sqlite_client import ProcessEnded, SqliteClient
 from organism.storage.sqlite_server import WRITE, SchemaTooNew, migrate
-from tests.storage_samples import log_of, message, queue_of, thread
+from tests.storage_samples import NOW_MS, log_of, message, queue_of, thread
 
 COMMIT_WITHOUT_END = """
 import asyncio, sys
@@ -264,6 +264,21 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path) -
     assert tool.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
     tool.close()
     assert storage.pid is None
+
+
+async def test_a_file_from_before_threads_had_owners_is_brought_up_to_date(path: Path) -> None:
+    path.parent.mkdir()
+    tool = sqlite3.connect(path)
+    migrate(tool, load_migrations()[:1])
+    tool.execute("INSERT INTO threads VALUES ('thread', ?, ?, 'active', '[]', 0, 0, NULL, NULL)", [NOW_MS, NOW_MS])
+    tool.commit()
+    tool.close()
+    storage = SqliteStorage(path)
+    assert (await storage.open()).active_threads == 1
+    assert await storage.threads_by_id(["thread"]) == {"thread": thread()}
+    await storage.commit(Commit(threads=[thread(owner="key:ci")]))
+    assert await storage.threads_by_id(["thread"]) == {"thread": thread(owner="key:ci")}
+    await storage.close()
 
 
 def test_only_new_migrations_are_applied() -> None:

@@ -71,7 +71,8 @@ async def guarded(
     `revoked`; `other` is another operator."""
     storage = MemoryAccessStorage()
     desk = AccessDesk(storage, lambda: limits or PrincipalLimits())
-    organism, sessions = FakeOrganism(), FakeSessions(folder / "workspace")
+    config = {"auth": {"limits": limits.model_dump()}} if limits else {}
+    organism, sessions = FakeOrganism(**config), FakeSessions(folder / "workspace")
     verifier = TokenVerifier(JwtSection(secret_env="S"), SECRET, folder) if takes_tokens else None
     app = build_app(
         organism,

@@ -30,7 +30,8 @@ class FakeOrganism:
     """Implements OrganismRef.
 
     down: every call raises OrganismUnreachable. refuse: what submit answers instead of accepting.
-    submitted: the injects of each call of submit. gate: while not set, submit waits.
+    submitted: the injects of each call of submit. gate: while not set, submit waits. requeuers: who pays for each
+    requeue.
     """
 
     def __init__(self, **config: Any) -> None:
@@ -44,6 +45,7 @@ class FakeOrganism:
         self.stopping = False
         self.refuse: OrganismError | None = None
         self.submitted: list[list[Inject]] = []
+        self.requeuers: list[str | None] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.config = yaml.safe_load((HELLO / "organism.yaml").read_text()) | config
@@ -180,10 +182,11 @@ class FakeOrganism:
         found = [each for each in reversed(self.letters) if agent in (None, each.message.recipient)]
         return found[offset : offset + limit], len(found)
 
-    async def requeue(self, message_id: str) -> Message:
+    async def requeue(self, message_id: str, owner: str | None = None) -> Message:
         self._check()
         for letter in self.letters:
             if letter.message.id == message_id:
+                self.requeuers.append(owner)
                 self.letters.remove(letter)
                 return letter.message
         raise DeadLetterNotFound(message_id)

@@ -167,19 +167,16 @@ async def test_a_bearer_token_opens(it):
 
 
 async def test_who_sends_too_much_is_told_how_long_to_wait(tmp_path):
-    async with guarded(tmp_path, PrincipalLimits(requests_per_s=1, request_burst=3)) as it:
-        it.app.state.replica.live.auth = it.app.state.replica.live.auth.model_copy(
-            update={"limits": PrincipalLimits(requests_per_s=1, request_burst=3)}
-        )
-        async with it.client("viewer") as client, it.client("operator") as other:
-            answers = [await client.get(AGENTS) for _ in range(4)]
-            assert [each.status_code for each in answers] == [200, 200, 200, 429]
-            assert [each.headers.get("ratelimit-remaining") for each in answers] == ["2", "1", "0", "0"]
-            assert [each.headers["ratelimit-limit"] for each in answers] == ["3"] * 4
-            assert int(answers[3].headers["ratelimit-reset"]) == 3
-            assert int(answers[3].headers["retry-after"]) >= 1
-            assert answers[3].json()["error"]["code"] == "rate_limited"
-            assert (await other.get(AGENTS)).status_code == 200
+    limits = PrincipalLimits(requests_per_s=1, request_burst=3)
+    async with guarded(tmp_path, limits) as it, it.client("viewer") as client, it.client("operator") as other:
+        answers = [await client.get(AGENTS) for _ in range(4)]
+        assert [each.status_code for each in answers] == [200, 200, 200, 429]
+        assert [each.headers.get("ratelimit-remaining") for each in answers] == ["2", "1", "0", "0"]
+        assert [each.headers["ratelimit-limit"] for each in answers] == ["3"] * 4
+        assert int(answers[3].headers["ratelimit-reset"]) == 3
+        assert int(answers[3].headers["retry-after"]) >= 1
+        assert answers[3].json()["error"]["code"] == "rate_limited"
+        assert (await other.get(AGENTS)).status_code == 200
 
 
 async def test_a_bound_key_reaches_nothing_but_what_it_names(it):

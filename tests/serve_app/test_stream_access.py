@@ -49,18 +49,23 @@ class Place:
             yield Socket(connection)
 
 
+@asynccontextmanager
+async def place_of(it: Guarded) -> AsyncIterator[Place]:
+    listening = sockets.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(it.app, log_level="warning", lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await until(lambda: server.started)
+        yield Place(it, "{}:{}".format(*listening.getsockname()))
+    finally:
+        server.should_exit = True
+        await serving
+
+
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with guarded(tmp_path, bind_host="127.0.0.1") as it:
-        listening = sockets.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(it.app, log_level="warning", lifespan="off"))
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            await until(lambda: server.started)
-            yield Place(it, "{}:{}".format(*listening.getsockname()))
-        finally:
-            server.should_exit = True
-            await serving
+    async with guarded(tmp_path, bind_host="127.0.0.1") as it, place_of(it) as place:
+        yield place
 
 
 async def closed_with(socket: Socket) -> int:

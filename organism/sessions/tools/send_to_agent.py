@@ -55,7 +55,7 @@ class SendToAgent:
         if agent not in self._names:
             raise ToolFailed(f"agent {agent[:100]!r} cannot be reached; there are: {', '.join(self._names) or 'none'}")
         try:
-            thread_id = await self._link.inject(agent, dict(arguments["payload"]))
+            thread_id = await self._link.inject(context.session_id, agent, dict(arguments["payload"]))
             answer = await self._link.wait_thread(thread_id, self._timeout_s)
         except (NotFound, Refused, Overloaded) as error:
             raise ToolFailed(str(error)) from error

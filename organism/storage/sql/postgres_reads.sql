@@ -55,7 +55,8 @@ m.timestamp_ms >= :since_ms
 m.fate = :fate
 
 -- name: thread
-t.id, t.created_ms, t.last_activity_ms, t.status, t.participants, t.message_count, t.pending, t.error, t.memory
+t.id, t.created_ms, t.last_activity_ms, t.status, t.participants, t.message_count, t.pending, t.error, t.memory,
+t.owner
 
 -- name: threads_by_id
 SELECT {thread} FROM organism.threads AS t WHERE t.id = ANY (:thread_ids)

@@ -42,14 +42,15 @@ WHERE q.recipient = given.recipient AND q.seq = given.seq
 
 -- name: threads
 INSERT INTO organism.threads
-    (id, created_ms, last_activity_ms, status, participants, message_count, pending, error, memory)
+    (id, created_ms, last_activity_ms, status, participants, message_count, pending, error, memory, owner)
 SELECT * FROM unnest(
-    $1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bytea[], $9::bytea[]
+    $1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bytea[], $9::bytea[],
+    $10::bytea[]
 )
 ON CONFLICT (id) DO UPDATE SET
     created_ms = excluded.created_ms, last_activity_ms = excluded.last_activity_ms, status = excluded.status,
     participants = excluded.participants, message_count = excluded.message_count, pending = excluded.pending,
-    error = excluded.error, memory = excluded.memory
+    error = excluded.error, memory = excluded.memory, owner = excluded.owner
 
 -- name: settings
 INSERT INTO organism.settings (key, value) SELECT * FROM unnest($1::bytea[], $2::bytea[])

@@ -65,7 +65,7 @@ SELECT json_array({thread}) AS entry FROM threads AS t WHERE t.id IN (SELECT val
 
 -- name: thread
 t.id, t.created_ms, t.last_activity_ms, t.status, json(t.participants), t.message_count, t.pending, t.error,
-json(t.memory)
+json(t.memory), t.owner
 
 -- name: threads
 SELECT json_array({thread}) AS entry FROM threads AS t WHERE {where} ORDER BY t.id DESC LIMIT :limit OFFSET :offset

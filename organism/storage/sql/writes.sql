@@ -33,13 +33,15 @@ INSERT INTO queued_deaths (recipient, seq, deaths)
 SELECT column1, column2, column3 FROM (VALUES {rows}) WHERE column1 <> 0
 
 -- name: threads
-INSERT INTO threads (id, created_ms, last_activity_ms, status, participants, message_count, pending, error, memory)
-SELECT column1, column2, column3, column4, column5, column6, column7, nullif(column8, 0), nullif(column9, 0)
+INSERT INTO threads
+    (id, created_ms, last_activity_ms, status, participants, message_count, pending, error, memory, owner)
+SELECT column1, column2, column3, column4, column5, column6, column7, nullif(column8, 0), nullif(column9, 0),
+    nullif(column10, 0)
 FROM (VALUES {rows}) WHERE column1 <> 0
 ON CONFLICT (id) DO UPDATE SET
     created_ms = excluded.created_ms, last_activity_ms = excluded.last_activity_ms, status = excluded.status,
     participants = excluded.participants, message_count = excluded.message_count, pending = excluded.pending,
-    error = excluded.error, memory = excluded.memory
+    error = excluded.error, memory = excluded.memory, owner = excluded.owner
 
 -- name: settings
 INSERT OR REPLACE INTO settings (key, value) SELECT column1, column2 FROM (VALUES {rows}) WHERE column1 <> 0

@@ -86,7 +86,7 @@ class FakeLink:
     async def release(self, session_id: str, lease: int) -> None:
         self.released.append((session_id, lease))
 
-    async def inject(self, agent: str, payload: dict[str, Any]) -> str:
+    async def inject(self, session_id: str, agent: str, payload: dict[str, Any]) -> str:
         raise AssertionError("no tool of these tests sends messages")
 
     async def wait_thread(self, thread_id: str, timeout_s: float) -> AgentAnswer:

@@ -5,61 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from organism import runtime as runtime_module
-from organism.errors import Stopping, StorageUnavailable, TokensSpent, TooManyRuns
+from organism.access import tally
+from organism.errors import AgentNotFound, Stopping, StorageUnavailable, TokensSpent, TooManyRuns
 from organism.runtime import Runtime
-from organism.sessions import quotas
-from organism.sessions.directory import Directory
 from organism.sessions.events import AgentRunEnd
 from organism.sessions.records import NewSession
 from organism.sessions.wire import SessionNotHere
 from organism.storage.memory import MemoryStorage
 from organism.storage.sessions.memory import MemorySessionStorage
+from tests.organism.purse import Purse, purse_of_organisms
 from tests.organism.sessions.session_folder import FakeCell, FakeCells, directory_of, write_sessions
 
 ANN, BOB = "key:ann", "key:bob"
 
 
-class Purse:
-    """Implements Spending; `most` tokens for each owner. down: what every call raises."""
-
-    def __init__(self, most: int = 100) -> None:
-        self.most = most
-        self.used: dict[str, int] = {}
-        self.checks = 0
-        self.down: StorageUnavailable | None = None
-
-    async def check_tokens(self, owner: str) -> None:
-        self.checks += 1
-        await self._reach()
-        if self.used.get(owner, 0) >= self.most:
-            raise TokensSpent(self.most, 60.0)
-
-    async def count_tokens(self, owner: str, tokens: int) -> None:
-        await self._reach()
-        self.used[owner] = self.used.get(owner, 0) + tokens
-
-    async def _reach(self) -> None:
-        await asyncio.sleep(0)
-        if self.down is not None:
-            raise self.down
-
-
 @pytest.fixture
 def purse(monkeypatch: pytest.MonkeyPatch) -> Purse:
-    """What directories of this test count tokens with."""
-    purse = Purse()
-
-    def directory(*parts: Any, **options: Any) -> Directory:
-        return Directory(*parts, **{**options, "spending": purse})
-
-    monkeypatch.setattr(runtime_module, "Directory", directory)
-    return purse
+    return purse_of_organisms(monkeypatch)
 
 
 def limited(folder: Path, **limits: int) -> Path:
@@ -186,7 +152,7 @@ async def test_tokens_are_counted_with_each_append_and_checked_before_a_run(tmp_
 
 
 async def test_tokens_are_counted_where_no_limit_is_set_and_not_waited_for(tmp_path, purse, monkeypatch):
-    monkeypatch.setattr(quotas, "COUNT_INTERVAL_S", 0.01)
+    monkeypatch.setattr(tally, "COUNT_INTERVAL_S", 0.01)
     cells = FakeCells()
     async with directory_of(write_sessions(tmp_path / "o"), cells) as runtime:
         session_id, cell = await placed(runtime, cells)
@@ -198,7 +164,7 @@ async def test_tokens_are_counted_where_no_limit_is_set_and_not_waited_for(tmp_p
 
 
 async def test_a_count_that_fails_loses_no_event_and_is_made_up_for(tmp_path, purse, monkeypatch, caplog):
-    monkeypatch.setattr(quotas, "COUNT_INTERVAL_S", 0.01)
+    monkeypatch.setattr(tally, "COUNT_INTERVAL_S", 0.01)
     cells = FakeCells()
     async with directory_of(write_sessions(tmp_path / "o"), cells) as runtime:
         session_id, cell = await placed(runtime, cells)
@@ -287,3 +253,21 @@ async def test_an_aborted_run_counts_as_far_as_it_came(tmp_path, purse):
         end = AgentRunEnd(session_id=session_id, iterations=1, elapsed_ms=1, status="aborted")
         await cell.store(session_id, end, is_running=False)
     assert purse.used == {ANN: 30}
+
+
+async def test_what_a_session_sends_to_agents_is_paid_by_its_owner_and_refused_when_nothing_is_left(tmp_path, purse):
+    cells = FakeCells()
+    path = limited(tmp_path / "o", tokens_per_day=100)
+    async with directory_of(path, cells) as runtime:
+        session_id, cell = await placed(runtime, cells)
+        with pytest.raises(AgentNotFound):  # it is asked for, so the tokens have been checked
+            await cell.link.inject(session_id, "nobody", {})
+        purse.used[ANN] = 100
+        with pytest.raises(TokensSpent):
+            await cell.link.inject(session_id, "nobody", {})
+        with pytest.raises(SessionNotHere):
+            await cell.link.inject("another", "nobody", {})
+        unowned, cell = await placed(runtime, cells, None)
+        with pytest.raises(AgentNotFound):
+            await cell.link.inject(unowned, "nobody", {})
+    assert purse.checks == 2

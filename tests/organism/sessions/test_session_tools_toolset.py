@@ -48,7 +48,8 @@ class Link:
         self.sent: list[tuple[str, dict]] = []
         self.answer = AgentAnswer("completed", "Greeting", b'{"name":"Ada"}', None)
 
-    async def inject(self, agent, payload):
+    async def inject(self, session_id, agent, payload):
+        assert session_id == "session-1"
         if payload.get("name") == "gone":
             raise AgentNotFound(agent)
         self.sent.append((agent, payload))
