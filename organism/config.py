@@ -141,7 +141,11 @@ class PrincipalLimits(Section):
     )
     streams: int = Field(default=1000, ge=1, description="open at once: WebSocket, Socket.IO, server-sent events")
     runs: int | None = Field(default=None, ge=1, description="of sessions, under way at once")
-    tokens_per_day: int | None = Field(default=None, ge=1, description="of sessions and answers; a day is one of UTC")
+    tokens_per_day: int | None = Field(
+        default=None,
+        ge=1,
+        description="of sessions, of agents in threads that it injected into last, of answers; a day is one of UTC",
+    )
 
 
 class AuthSection(Section):
