@@ -18,6 +18,7 @@ from organism import ray_actors
 from organism.config_file import environment
 from organism.garbage import calm_garbage_collector
 from organism.masked_log import mask_logs
+from organism.private_folder import make_private
 from organism.ray_actors.pump_name import MAX_CALLS
 from organism.ray_actors.restarts import was_started_again
 from organism.tasks import Tasks
@@ -73,6 +74,9 @@ class IngestActor:
         from librarian.ray_ingest import analyze_on_ray
 
         settings = self._settings
+        if "://" not in settings.root:
+            with contextlib.suppress(OSError):  # the librarian says what is wrong with the folder
+                await asyncio.to_thread(make_private, Path(settings.root))
         ingester = Ingester(
             root=settings.root,
             rules=settings.rules,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import orjson
 
+from organism.private_folder import make_private
+
 RUN_FILE = Path(".organism") / "run.json"
 
 
@@ -28,7 +30,7 @@ def was_left_behind(folder: Path) -> bool:
 def run_file(folder: Path, url: str, namespace: str, dashboard: str | None) -> Iterator[None]:
     """The file stands in `folder` inside this context. Who reads it sees all of it or nothing."""
     path = folder / RUN_FILE
-    path.parent.mkdir(exist_ok=True)
+    make_private(path.parent)
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_bytes(
         orjson.dumps({"url": url, "pid": os.getpid(), "namespace": namespace, "dashboard": dashboard})

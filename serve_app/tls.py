@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from organism.access.certificates import belong_together
 from organism.config import TlsSection
+from organism.private_folder import make_private
 
 TLS_FOLDER = Path(".organism") / "tls"
 TRIAL_DAYS = 90
@@ -53,7 +54,7 @@ def trial_files(folder: Path, host: str) -> TlsFiles:
     files = TlsFiles(place / "cert.pem", place / "key.pem")
     names = _names(host)
     if not _will_do(files, names):
-        place.mkdir(parents=True, exist_ok=True)
+        make_private(place)
         _write_trial(files, names)
     return files
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as fs
 
 from librarian.errors import LibraryStorageError
-from librarian.folder.base import Folder
+from librarian.folder.base import Folder, storage_errors
 from librarian.folder.local import LocalFolder
 from librarian.folder.remote import RemoteFolder
 
@@ -33,4 +35,17 @@ def open_folder(root: str, cache_folder: str | None = None) -> Folder:
 
 
 def _default_cache(root: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"organism-librarian-{hashlib.sha256(root.encode()).hexdigest()[:12]}"
+    """For this user alone, in a folder where others might have made one before.
+
+    Raises:
+        LibraryStorageError
+    """
+    name = f"organism-librarian-{os.getuid()}-{hashlib.sha256(root.encode()).hexdigest()[:12]}"
+    folder = Path(tempfile.gettempdir()) / name
+    with storage_errors(str(folder)):
+        folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            problem = "this folder for copies belongs to somebody else; remove it, or set TMPDIR to another folder"
+            raise LibraryStorageError(str(folder), problem)
+        folder.chmod(stat.S_IRWXU)
+    return folder

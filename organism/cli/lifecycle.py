@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NotTr
 from organism.cli.options import AsJson, Url
 from organism.cli.output import Screen
 from organism.config_file import CONFIG_NAME
+from organism.private_folder import make_private, others_can_enter
 
 _POLL_S = 0.2
 _LOG_TAIL_LINES = 30
@@ -56,6 +58,7 @@ def up(
     path = organism_file(file)
     config = require_valid(path)
     _refuse_second_start(path.parent)
+    _warn_of_readers(screen, path.parent / RUN_FILE.parent)
     command = launcher_command(path, host, port, address, namespace, tls_self_signed)
     if detach:
         run_file = _start_detached(screen, config.organism.name, path.parent, command, timeout_s)
@@ -90,9 +93,16 @@ def _refuse_second_start(folder: Path) -> None:
         raise CliFailure(message, code="running_already", details={"url": running.url, "pid": running.pid})
 
 
+def _warn_of_readers(screen: Screen, kept: Path) -> None:
+    """Folders are made for this user alone, but that was not always so."""
+    if others_can_enter(kept):
+        remedy = f"`chmod 700 {shlex.quote(str(kept))}` keeps them out"
+        screen.notice(f"warning: other users of this machine can read what is in {kept}; {remedy}")
+
+
 def _start_detached(screen: Screen, name: str, folder: Path, command: list[str], timeout_s: float) -> RunFile:
     log = folder / RUN_FILE.parent / "server.log"
-    log.parent.mkdir(exist_ok=True)
+    make_private(log.parent)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from organism.errors import FileNotInWorkspace, OrganismError, PathRefused
+from organism.private_folder import make_private
 
 Kind = Literal["file", "directory"]
 
@@ -173,7 +174,7 @@ class Workspace:
             raise PathRefused(path, "it is a directory")
         with _errors_of(path):
             content = text.encode()
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_private(self._root)
             with self._directory(parts[:-1], create=True) as parent:
                 _replace(path, parts[-1], content, parent)
         return self.info(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from organism.errors import StorageError, StorageUnavailable
+from organism.private_folder import make_private
 from organism.storage.file_lock import FileLock
 from organism.storage.sql_files import load_migrations, load_statements
 from organism.storage.sqlite_client import ProcessEnded, SqliteClient
@@ -54,7 +55,7 @@ class SqliteFile:
             StorageLocked, StorageUnavailable
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.path.parent)
             await self._lock.acquire(INHERITED_LOCK_TIMEOUT_S)
         except OSError as error:
             raise StorageUnavailable(f"{self.path}: {error}") from error

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,28 @@ def test_up_detached_returns_when_it_is_ready_and_down_ends_it(folder: Path) -> 
     assert stopped.stdout == f"the organism at {facts['url']} is stopped\n"
     assert not process_lives(facts["pid"])
     assert "stopped gracefully" in Path(facts["log"]).read_text()
+
+
+def test_what_it_keeps_is_for_its_user_alone(folder: Path) -> None:
+    assert "warning" not in organism(folder, "up", "--detach").stderr
+    assert (folder / ".organism").stat().st_mode & 0o777 == 0o700
+
+
+def test_up_warns_where_other_users_can_read_what_it_keeps() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # pytest's folders are below one that is closed to others
+        folder = Path(place)
+        write_starter(folder)
+        (folder / ".organism").mkdir()
+        for each in (folder, folder / ".organism"):
+            each.chmod(0o755)
+        started = organism(folder, "up", "--detach")
+        assert organism(folder, "down").returncode == 0
+        (folder / ".organism").chmod(0o700)
+        again = organism(folder, "up", "--detach")
+        assert organism(folder, "down").returncode == 0
+    lines = [line for line in started.stderr.splitlines() if line.startswith("warning: ")]
+    assert [line.partition("; ")[2] for line in lines] == [f"`chmod 700 {folder}/.organism` keeps them out"]
+    assert "warning" not in again.stderr
 
 
 def test_a_second_up_in_the_same_folder_is_refused(folder: Path) -> None:

@@ -18,6 +18,7 @@ def test_the_file_stands_while_the_organism_runs(tmp_path):
             "namespace": "organism-hello",
             "dashboard": "http://127.0.0.1:8265",
         }
+        assert (tmp_path / RUN_FILE).parent.stat().st_mode & 0o777 == 0o700
         assert not was_left_behind(tmp_path)
     assert list((tmp_path / RUN_FILE).parent.iterdir()) == []
 

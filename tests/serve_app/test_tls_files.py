@@ -19,7 +19,8 @@ def test_a_trial_certificate_names_this_machine_and_the_address(tmp_path):
 
 
 def test_the_trial_key_is_for_nobody_else(tmp_path):
-    assert stat.S_IMODE(trial_files(tmp_path, "").key.stat().st_mode) == 0o600
+    key = trial_files(tmp_path, "").key
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (key, key.parent, key.parent.parent)] == [0o600, 0o700, 0o700]
 
 
 def test_a_trial_certificate_is_used_again_while_it_will_do(tmp_path):

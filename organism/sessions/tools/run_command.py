@@ -11,6 +11,7 @@ from typing import Any
 
 from organism.config import RunCommand as RunCommandSection
 from organism.llm.base import Tool
+from organism.private_folder import make_private
 from organism.sessions.tools.base import ToolContext, ToolFailed
 from organism.sessions.tools.process import Finished, run_process
 from organism.sessions.tools.results import blocking
@@ -85,7 +86,7 @@ def _split(command: str | list[str]) -> list[str]:
 
 
 def _made(root: Path) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
+    make_private(root)
     return root.resolve()
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from organism.access.audit import AuditFilter, AuditRecord
 from organism.access.keys import ApiKey
 from organism.errors import KeyExists, StorageError, StorageUnavailable, StorageVersionError
+from organism.private_folder import make_private
 from organism.storage.access.rows import key_row, keys_of, records_json, storable, storable_filter
 from organism.storage.sql_files import load_migrations, load_statements
 
@@ -117,7 +118,7 @@ class SqliteAccessStorage:
             raise StorageError(f"{self.path}: a text cannot be stored") from error
 
     def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self.path.parent)
         self.path.touch(FILE_MODE)  # before SQLite makes it for everybody to read
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from organism.errors import StorageError, StorageUnavailable
+from organism.private_folder import make_private
 from organism.sessions.events import Frame
 from organism.sessions.records import SessionFilter, SessionRecord
 from organism.storage.file_lock import FileLock
@@ -44,7 +45,7 @@ class FileSessionStorage:
 
     async def open(self) -> None:
         with self._disk_errors():
-            await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(make_private, self.folder)
             await self._lock.acquire(LOCK_TIMEOUT_S)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sessions")
         try:

@@ -75,6 +75,11 @@ async def test_an_allowed_program_runs_in_the_workspace(make, context):
     assert await make().call({"command": ["ls", "a.txt"]}, context) == "a.txt\n"
 
 
+async def test_a_workspace_that_is_not_there_is_made_for_this_user_alone(make, context):
+    await make().call({"command": "ls"}, context)
+    assert context.workspace.root.stat().st_mode & 0o777 == 0o700
+
+
 async def test_there_is_no_shell(make, context):
     result = await make().call({"command": "ls $HOME; rm -rf *"}, context)
     assert "exit code" in result
