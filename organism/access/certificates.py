@@ -12,7 +12,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from organism.config_rules import Breach
+from organism.config_rules import Breach, Location
+
+CERT: Location = ("tls", "cert")
+KEY: Location = ("tls", "key")
 
 _CERT_REMEDY = "Give a PEM certificate, its chain after it, that holds today"
 _KEY_REMEDY = "Give the certificate's own key, as PEM without a passphrase"
@@ -20,19 +23,19 @@ _KEY_REMEDY = "Give the certificate's own key, as PEM without a passphrase"
 
 def unusable_certificate(cert: Path, key: Path) -> Iterator[Breach]:
     """What is wrong with the files of `tls`."""
-    certificate = _certificate(cert)
-    if isinstance(certificate, str):
-        yield Breach(("tls", "cert"), f"{cert} {certificate}", _CERT_REMEDY)
+    certificate, private = _certificate(cert), _private_key(key)
+    if isinstance(certificate, Breach):
+        yield certificate
     elif (problem := _problem_today(certificate)) is not None:
-        yield Breach(("tls", "cert"), f"{cert} {problem}, and clients refuse it", "Have it renewed")
-    private = _private_key(key)
-    if isinstance(private, str):
-        yield Breach(("tls", "key"), f"{key} {private}", _KEY_REMEDY)
-    elif not isinstance(certificate, str):
-        if private.public_key() != certificate.public_key():
-            yield Breach(("tls", "key"), f"{key} is not the private key of {cert}", _KEY_REMEDY)
-        elif not belong_together(cert, key):
-            yield Breach(("tls", "cert"), f"{cert} is not taken by OpenSSL with its key", _CERT_REMEDY)
+        yield Breach(CERT, f"{cert} {problem}, and clients refuse it", "Have it renewed")
+    if isinstance(private, Breach):
+        yield private
+    elif isinstance(certificate, Breach):
+        return
+    elif private.public_key() != certificate.public_key():
+        yield Breach(KEY, f"{key} is not the private key of {cert}", _KEY_REMEDY)
+    elif not belong_together(cert, key):
+        yield Breach(CERT, f"{cert} is not taken by OpenSSL with its key", _CERT_REMEDY)
 
 
 def belong_together(cert: Path, key: Path) -> bool:
@@ -45,14 +48,14 @@ def belong_together(cert: Path, key: Path) -> bool:
     return True
 
 
-def _certificate(path: Path) -> x509.Certificate | str:
-    """That of the server, which is the first; or why there is none."""
+def _certificate(path: Path) -> x509.Certificate | Breach:
+    """That of the server, which is the first."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return _unreadable(CERT, path, error)
     except ValueError:
-        return "is no PEM certificate"
+        return Breach(CERT, f"{path} is no PEM certificate", _CERT_REMEDY)
 
 
 def _problem_today(certificate: x509.Certificate) -> str | None:
@@ -64,12 +67,17 @@ def _problem_today(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def _private_key(path: Path) -> PrivateKeyTypes | str:
+def _private_key(path: Path) -> PrivateKeyTypes | Breach:
     try:
         return serialization.load_pem_private_key(path.read_bytes(), None)
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return _unreadable(KEY, path, error)
     except TypeError:
-        return "has a passphrase"
+        return Breach(KEY, f"{path} has a passphrase", _KEY_REMEDY)
     except (ValueError, UnsupportedAlgorithm):
-        return "is no PEM private key"
+        return Breach(KEY, f"{path} is no PEM private key", _KEY_REMEDY)
+
+
+def _unreadable(location: Location, path: Path, error: OSError) -> Breach:
+    remedy = "Check its permissions, and its path, which counts from the organism's folder"
+    return Breach(location, f"{path} cannot be read: {error.strerror}", remedy)
