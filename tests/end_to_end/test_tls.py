@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import ssl
 import subprocess
@@ -9,10 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import httpx
 import orjson
 import pytest
+import socketio
 import websockets.sync.client as websockets
 
 from serve_app.ports import api_port
@@ -49,6 +53,20 @@ def check_everything(url: str, cert: Path) -> None:
         with client.stream("GET", "/api/v1/sessions/events/stream", params={"sessionId": session}) as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
             assert next(stream.iter_lines())
+    assert asyncio.run(joined_after_upgrade(url, trust, session)) == ("websocket", {"success": True})
+
+
+async def joined_after_upgrade(url: str, trust: ssl.SSLContext, session_id: str) -> tuple[str, Any]:
+    """As browsers' clients do: it begins by polling. The transport in the end, and what joining is answered."""
+    connector = aiohttp.TCPConnector(ssl=trust)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        client = socketio.AsyncClient(reconnection=False, http_session=http)
+        await client.connect(url, transports=["polling", "websocket"])
+        try:
+            answer = await client.call("join-session", session_id, timeout=30)
+            return client.transport(), answer
+        finally:
+            await client.disconnect()
 
 
 def test_serve_speaks_https_with_a_certificate_made_for_a_trial(tmp_path):
