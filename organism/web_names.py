@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+_OF_SOCKETS = ("ws", "wss")
+"""No page is loaded by these: the origin of whoever opens a socket is that of its page."""
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
@@ -16,17 +19,18 @@ _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 def origin_of(text: str) -> str | None:
     """The origin as browsers send it (https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin), of `text` that
-    means one or is a URL of it; https where no scheme is given. None where no origin can be meant."""
+    means one or is a URL of it; https where no scheme is given. Applications that are pages inside have schemes of their
+    own, as capacitor://localhost. None where no origin can be meant."""
     try:
         url = urlsplit(text if "://" in text else f"https://{text}")
         name, port = url.hostname, url.port
     except ValueError:  # such as a port that is no number
         return None
     host = None if name is None or url.username is not None else _name_of(name)
-    if host is None or url.scheme not in _DEFAULT_PORTS:
+    if host is None or url.scheme in _OF_SOCKETS:
         return None
     place = f"[{host}]" if ":" in host else host
-    return f"{url.scheme}://{place}" + ("" if port in (None, _DEFAULT_PORTS[url.scheme]) else f":{port}")
+    return f"{url.scheme}://{place}" + ("" if port in (None, _DEFAULT_PORTS.get(url.scheme)) else f":{port}")
 
 
 def host_of(text: str) -> str | None:

@@ -20,6 +20,8 @@ from organism.web_names import host_of, is_safe_to_trust, origin_of
         ("localhost:3000", "https://localhost:3000"),
         ("https://straße.example", "https://xn--strae-oqa.example"),
         ("https://app.example.org.", "https://app.example.org"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("chrome-extension://abcdefghijklmnop/page.html", "chrome-extension://abcdefghijklmnop"),
     ],
 )
 def test_an_origin_is_told_as_browsers_send_it(text: str, origin: str) -> None:
@@ -28,7 +30,7 @@ def test_an_origin_is_told_as_browsers_send_it(text: str, origin: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "*", "https://", "https://*.example.org", "file:///x", "app://x", "https://ann:secret@example.org",
+    ["", "*", "https://", "https://*.example.org", "file:///x", "wss://example.org", "https://ann:secret@example.org",
      "https://example.org:99999", "http://[", "http://a b", "http://10.0.0", "https://a..b", "https://❤.example"],
 )  # fmt: skip
 def test_no_origin_is_made_up(text: str) -> None:
