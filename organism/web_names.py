@@ -19,8 +19,8 @@ _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 def origin_of(text: str) -> str | None:
     """The origin as browsers send it (https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin), of `text` that
-    means one or is a URL of it; https where no scheme is given. Applications that are pages inside have schemes of their
-    own, as capacitor://localhost. None where no origin can be meant."""
+    means one or is a URL of it; https where no scheme is given. Applications made of pages have schemes of their own,
+    as capacitor://localhost. None where no origin can be meant."""
     try:
         url = urlsplit(text if "://" in text else f"https://{text}")
         name, port = url.hostname, url.port
