@@ -15,7 +15,7 @@ from librarian.ref import LibrarianRef
 from organism.access.ref import AccessRef
 from organism.ref import OrganismRef
 from organism.sessions.ref import SessionsRef
-from serve_app import error_handlers, websocket
+from serve_app import documentation, error_handlers, websocket
 from serve_app.access import Access
 from serve_app.access_models import SCHEMAS as ACCESS_SCHEMAS
 from serve_app.dependencies import OpenStreams, Replica
@@ -132,6 +132,8 @@ def build_app(
         lifespan=_lifespan(connect, open_sessions, library_service, access_service, verifier),
         middleware=_middleware(place),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     error_handlers.install(app)
     # They are tried in this order, by Serve as well: the busiest come first.
@@ -145,6 +147,7 @@ def build_app(
     app.include_router(health.router)
     app.include_router(websocket.router)
     app.mount("/socket.io", socketio_of_app)
+    documentation.install(app)
     app.openapi = _openapi(app)  # FastAPI's documented way to extend the document
     return app
 

@@ -28,14 +28,6 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 MAX_CREDENTIAL_BYTES = 8192
 
-DOCUMENTATION = (
-    CONTENT_POLICY,
-    b"default-src 'none'; connect-src 'self'; frame-ancestors 'none'; img-src https: data:; "
-    b"script-src https://cdn.jsdelivr.net 'unsafe-inline'; worker-src blob:; font-src https://fonts.gstatic.com; "
-    b"style-src https://cdn.jsdelivr.net https://fonts.googleapis.com 'unsafe-inline'",
-)
-"""FastAPI's pages of documentation load script and fonts from there."""
-
 STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")
 
 
@@ -88,7 +80,7 @@ class Gate:
         except OrganismError as error:
             await self._refuse(error, scope, receive, send, self._allowance(scope, error, access))
             return
-        await self._app(scope, receive, self._guarded(scope, send, allowance) if kind == "http" else send)
+        await self._app(scope, receive, self._guarded(send, allowance) if kind == "http" else send)
 
     async def _identified(self, scope: Scope, credential: str, access: Access) -> Principal | None:
         """Credentials are not looked at where none are needed: clients that send some work there, too."""
@@ -133,18 +125,18 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008, "reason": ""})  # answered as 403 by the server
             return
         response = await answer_organism_error(Request(scope), error)
-        await response(scope, receive, self._guarded(scope, send, allowance))
+        await response(scope, receive, self._guarded(send, allowance))
 
-    def _guarded(self, scope: Scope, send: Send, allowance: Allowance | None) -> Send:
+    def _guarded(self, send: Send, allowance: Allowance | None) -> Send:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._more_headers(scope, message["headers"], allowance)]
+                message["headers"] = [*message["headers"], *self._more_headers(message["headers"], allowance)]
             await send(message)
 
         return send_guarded
 
     def _more_headers(
-        self, scope: Scope, present: Iterable[tuple[bytes, bytes]], allowance: Allowance | None
+        self, present: Iterable[tuple[bytes, bytes]], allowance: Allowance | None
     ) -> list[tuple[bytes, bytes]]:
         more = list(self._headers)
         has_policy = has_caching = False
@@ -152,7 +144,7 @@ class Gate:
             has_policy = has_policy or name == CONTENT_POLICY
             has_caching = has_caching or name == CACHING
         if not has_policy:
-            more.append(DOCUMENTATION if scope["path"].endswith(("/docs", "/redoc")) else NOTHING)
+            more.append(NOTHING)
         if not has_caching:
             more.append(NO_STORE)
         if allowance is not None:
