@@ -23,20 +23,18 @@ from organism.config import OrganismConfig
 from organism.config_file import environment, load_config
 from organism.errors import OrganismError
 from organism.masked_log import mask_logs
-from organism.masking import mask_text
 from serve_app.admission import require_admission
 from serve_app.announcement import Dashboard
-from serve_app.interrupts import Interrupted
+from serve_app.interrupts import Interrupted, Interrupts
 from serve_app.launch_errors import CannotLaunch, RayDied, RayUnusable
 from serve_app.launch_options import LaunchOptions, parse_options
+from serve_app.launch_report import EXIT_FAILED, EXIT_INTERRUPTED, tell
+from serve_app.leaving import RUN_MARK, adopt_orphans, end_what_is_left, leave_at_once
 from serve_app.ports import answers, api_port
 from serve_app.ray_environment import local_variables, serve_variables
 from serve_app.run_file import was_left_behind
 from serve_app.tls import TlsFiles, configured_files, trial_files
 from serve_app.worker_output import WorkerOutput
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 JOIN_TIMEOUT_S = 5.0
 
@@ -55,23 +53,35 @@ class RayPlace(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs an organism; returns the exit status: 0 after a stop, 1 when it could not be started."""
-    options = parse_options(arguments)
-    try:
-        config = load_config(options.file)
-        os.environ.update(environment(options.folder, os.environ))
-        require_usable(config, options.file, os.environ)
-        with tempfile.TemporaryDirectory(prefix="org-", dir=TEMP) as run_dir:
-            _run(options, config, Path(run_dir))
-    except (OrganismError, CannotLaunch) as error:
-        _tell(error)
-        return EXIT_FAILED
-    except (KeyboardInterrupt, Interrupted):
-        return EXIT_INTERRUPTED
-    return 0
+    """Runs an organism; returns the exit status: 0 after a stop, 1 when it could not be started, 130 after a signal
+    that ended the start, or a second one that ended the stop."""
+    with Interrupts("organism: interrupted; what has been started is ended") as interrupts:
+        options = parse_options(arguments)
+        try:
+            config = load_config(options.file)
+            os.environ.update(environment(options.folder, os.environ))
+            require_usable(config, options.file, os.environ)
+            with _run_dir() as run_dir:
+                _run(options, config, run_dir, interrupts)
+        except (OrganismError, CannotLaunch) as error:
+            tell(error, options.as_json)
+            return EXIT_FAILED
+        except Interrupted:
+            return EXIT_INTERRUPTED
+        return 0
 
 
-def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
+@contextmanager
+def _run_dir() -> Iterator[Path]:
+    """A folder for this run; when the context ends, so has everything that was started in it."""
+    with tempfile.TemporaryDirectory(prefix="org-", dir=TEMP, ignore_cleanup_errors=True) as name:
+        try:
+            yield Path(name)
+        finally:
+            end_what_is_left(Path(name))
+
+
+def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path, interrupts: Interrupts) -> None:
     host = options.host or config.api.host
     asyncio.run(require_admission(config, options.file, host, os.environ))
     tls = _tls_files(options, config, host)
@@ -83,12 +93,16 @@ def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
     variables = serve_variables(config.limits.max_clients * config.api.replicas, with_tls=tls is not None)
     own_ray = {} if joined else local_variables(run_dir)
     os.environ.update({**variables, **own_ray, **os.environ})  # what the operator set stays as it is
+    os.environ[RUN_MARK] = str(run_dir)  # but for this, which is another one where an organism starts an organism
     if tls is not None:
         os.environ.update(variables)  # but for this: HAProxy would answer in clear text
     namespace = options.namespace or f"organism-{config.organism.name}"
-    with _ray(options.address, namespace) as ray_place:
+    interrupts.check()
+    with _ray(options, namespace, run_dir) as ray_place:
+        interrupts.check()
         from serve_app.running import Launch, run
 
+        interrupts.check()
         launch = Launch(
             file=options.file,
             config=config,
@@ -101,8 +115,10 @@ def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path) -> None:
             dashboard=ray_place.dashboard,
             joined=joined,
             dead_process=(lambda: None) if joined else _dead_process,
+            run_dir=None if joined else run_dir,
+            as_json=options.as_json,
         )
-        asyncio.run(run(launch))
+        asyncio.run(run(launch, interrupts))
 
 
 def _tls_files(options: LaunchOptions, config: OrganismConfig, host: str) -> TlsFiles | None:
@@ -113,13 +129,15 @@ def _tls_files(options: LaunchOptions, config: OrganismConfig, host: str) -> Tls
 
 
 @contextmanager
-def _ray(address: str | None, namespace: str) -> Iterator[RayPlace]:
-    """Starts a Ray on this machine, or joins the one at `address`; ended, or left, at the end of the context.
+def _ray(options: LaunchOptions, namespace: str, run_dir: Path) -> Iterator[RayPlace]:
+    """Starts a Ray on this machine, or joins the one at the address; ended, or left, at the end of the context.
 
     In the main thread: the processes of Ray end with the thread that started them.
     """
     import ray
 
+    _keep_our_signals()
+    address = options.address
     if address and address != "auto" and (reason := answers(address, JOIN_TIMEOUT_S)):
         raise RayUnusable(address, reason)  # Ray itself tries for two minutes
     preload = threading.Thread(target=importlib.import_module, args=("serve_app.app",), daemon=True)
@@ -139,14 +157,18 @@ def _ray(address: str | None, namespace: str) -> Iterator[RayPlace]:
         _show_worker_output()
         yield _place_of(address, context)
     except RayDied as error:
-        _tell(error)
-        os._exit(EXIT_FAILED)  # ray.shutdown() would wait for it; what is left of it ends with this process
+        tell(error, options.as_json)
+        leave_at_once(run_dir, EXIT_FAILED)  # ray.shutdown() would wait for it
     finally:
+        adopt_orphans()  # it gives its processes a second each, and then leaves their children behind
         ray.shutdown()
 
 
-def _tell(error: Exception) -> None:
-    print(f"organism: {mask_text(str(error))}", file=sys.stderr, flush=True)  # noqa: T201 (this is a command)
+def _keep_our_signals() -> None:
+    """Ray sets a handler of its own for SIGTERM, which raises SystemExit wherever the start has come to."""
+    from ray._private import utils
+
+    utils.set_sigterm_handler = lambda sigterm_handler: None
 
 
 def _dead_process() -> str | None:

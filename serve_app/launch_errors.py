@@ -4,11 +4,15 @@ from __future__ import annotations
 
 
 class CannotLaunch(Exception):
-    """Base: told in one line, without a traceback."""
+    """Base: told in one line, without a traceback. `code` names the kind of error for --json."""
+
+    code = "start_failed"
 
 
 class PortUnavailable(CannotLaunch):
     """The address of the API cannot be listened on."""
+
+    code = "port_unavailable"
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         super().__init__(host, port, reason)
@@ -24,6 +28,8 @@ class PortUnavailable(CannotLaunch):
 class Unprotected(CannotLaunch):
     """Other machines would reach the API, and there is no way to tell them apart."""
 
+    code = "unprotected"
+
     def __init__(self, host: str, provider: str) -> None:
         super().__init__(host, provider)
         self.host = host
@@ -38,6 +44,8 @@ class Unprotected(CannotLaunch):
 
 class RayUnusable(CannotLaunch):
     """Ray did not start, or there is no cluster at the address."""
+
+    code = "ray_unusable"
 
     def __init__(self, address: str | None, reason: str) -> None:
         super().__init__(address, reason)
@@ -56,6 +64,8 @@ class RayUnusable(CannotLaunch):
 class RayDied(CannotLaunch):
     """A process of our own Ray ended, and with it everything that runs in it."""
 
+    code = "ray_died"
+
     def __init__(self, process: str) -> None:
         super().__init__(process)
         self.process = process
@@ -67,6 +77,8 @@ class RayDied(CannotLaunch):
 class ServeUnusable(CannotLaunch):
     """Ray Serve cannot be used for this organism."""
 
+    code = "serve_unusable"
+
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -77,6 +89,8 @@ class ServeUnusable(CannotLaunch):
 
 class AlreadyRuns(CannotLaunch):
     """The Ray cluster runs an organism in this namespace."""
+
+    code = "running_already"
 
     def __init__(self, namespace: str) -> None:
         super().__init__(namespace)
@@ -91,6 +105,8 @@ class AlreadyRuns(CannotLaunch):
 
 class NotReady(CannotLaunch):
     """Everything was started, and /ready did not answer in time."""
+
+    code = "not_ready"
 
     def __init__(self, url: str, waited_s: float, last: str) -> None:
         super().__init__(url, waited_s, last)

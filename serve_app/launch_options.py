@@ -23,6 +23,7 @@ class LaunchOptions:
     address: str | None
     namespace: str | None
     tls_self_signed: bool = False
+    as_json: bool = False
 
     @property
     def folder(self) -> Path:
@@ -38,9 +39,12 @@ def parse_options(arguments: Sequence[str] | None) -> LaunchOptions:
     parser.add_argument("--address", help="join the Ray cluster at this address (auto finds a local one)")
     parser.add_argument("--namespace", help="Ray namespace; organism-<name> without it")
     parser.add_argument("--tls-self-signed", action="store_true", help="HTTPS for a trial, by a certificate made here")
+    parser.add_argument("--json", action="store_true", help="tell what is ready, or why not, as a JSON document")
     given = parser.parse_args(arguments)
     file = (given.file / CONFIG_NAME if given.file.is_dir() else given.file).absolute()
-    return LaunchOptions(file, given.host, given.port, given.address, given.namespace, given.tls_self_signed)
+    return LaunchOptions(
+        file, given.host, given.port, given.address, given.namespace, given.tls_self_signed, given.json
+    )
 
 
 def _port(text: str) -> int:

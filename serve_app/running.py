@@ -9,9 +9,8 @@ import asyncio
 import os
 import ssl
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import httpx
 from organism import ray_actors
 from organism.config import OrganismConfig
 from organism.errors import OrganismUnreachable
+from organism.masking import mask_text
 from organism.ray_actors import RayOrganism
 from organism.ray_actors.library_search import search_application
 from serve_app.access_settings import access_settings
@@ -38,6 +38,8 @@ from serve_app.ingress import (
 )
 from serve_app.interrupts import Interrupted, Interrupts
 from serve_app.launch_errors import AlreadyRuns, NotReady, RayDied, ServeUnusable
+from serve_app.launch_report import EXIT_FAILED, EXIT_INTERRUPTED, tell_ready
+from serve_app.leaving import Departure
 from serve_app.librarian_actor import end_ingest
 from serve_app.librarian_settings import LibrarianSettings, librarian_settings
 from serve_app.replica_server import DIRECT_HEADER
@@ -51,8 +53,8 @@ TROUBLE_POLL_S = 1.0
 RESTART_POLL_S = 0.2
 RAY_POLL_S = 0.5
 
-LEAVE_WITHIN_S = 20.0
-"""How long the end may take: Ray waits a minute for a cluster that is gone."""
+STOP_SPARE_S = 20.0
+"""How much longer than the running handlers may take a stop may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Launch:
 
     file: organism.yaml. variables: the environment that Serve's processes do not inherit. head_node: address of the
     node that the proxy runs on. tls: files of HTTPS, None for HTTP. joined: the Ray is not ours, and goes on when we
-    leave.
+    leave. run_dir: of our own Ray, None where we have joined one. as_json: how to say what there is to say.
     """
 
     file: Path
@@ -75,9 +77,11 @@ class Launch:
     dashboard: Dashboard
     joined: bool
     dead_process: Callable[[], str | None]
+    run_dir: Path | None
+    as_json: bool
 
 
-async def run(launch: Launch) -> None:
+async def run(launch: Launch, interrupts: Interrupts) -> None:
     """Starts the organism, says so, and returns after it was stopped by a signal or through its API.
 
     Raises:
@@ -85,7 +89,7 @@ async def run(launch: Launch) -> None:
         RayDied: there is nothing left to stop.
         OrganismError, CannotLaunch: it could not be started.
     """
-    running = asyncio.create_task(_run(launch))
+    running = asyncio.create_task(_run(launch, interrupts))
     watching = asyncio.create_task(_watch_ray(launch.dead_process))
     try:
         await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -102,25 +106,26 @@ async def _watch_ray(dead_process: Callable[[], str | None]) -> None:
     raise RayDied(process)
 
 
-async def _run(launch: Launch) -> None:
-    with Interrupts() as interrupts:
-        await _make_room(launch.namespace)
-        place = await asyncio.to_thread(
-            find_place, launch.config.organism.name, launch.namespace, launch.host, launch.port, launch.tls
-        )
-        url = place.url(launch.head_node)
-        librarian = librarian_settings(
-            launch.config, launch.file.parent.absolute(), launch.host, this_node_ip(), launch.variables
-        )
-        async with _torn_down(launch, with_serve=launch.joined and not place.found):
-            organism = await interrupts.until_first(_start(launch, place, url, librarian))
-            with run_file(launch.file.parent, url, launch.namespace, launch.dashboard.url):
-                print(await _announcement(launch, url), flush=True)  # noqa: T201 (the launcher is a command)
-                async with _search_deployed(librarian, launch.namespace):
-                    with suppress(Interrupted):
-                        await interrupts.until_first(_until_stopped(organism))
-                print("stopping: running handlers finish, what waits stays in the log", flush=True)  # noqa: T201
-                await interrupts.until_second(_stop(organism, launch.config.supervision.drain_timeout_s))
+async def _run(launch: Launch, interrupts: Interrupts) -> None:
+    await _make_room(launch.namespace)
+    place = await asyncio.to_thread(
+        find_place, launch.config.organism.name, launch.namespace, launch.host, launch.port, launch.tls
+    )
+    url = place.url(launch.head_node)
+    librarian = librarian_settings(
+        launch.config, launch.file.parent.absolute(), launch.host, this_node_ip(), launch.variables
+    )
+    interrupts.check()
+    async with _torn_down(launch, with_serve=launch.joined and not place.found):
+        organism = await interrupts.until_first(_start(launch, place, url, librarian))
+        with run_file(launch.file.parent, url, launch.namespace, launch.dashboard.url):
+            await interrupts.until_first(_announce(launch, url))
+            interrupts.notice = ""  # a signal stops it gracefully from now on
+            async with _search_deployed(librarian, launch.namespace):
+                with suppress(Interrupted):
+                    await interrupts.until_first(_until_stopped(organism))
+            _say("stopping: running handlers finish, what waits stays in the log", to_stderr=launch.as_json)
+            await interrupts.until_second(_stop(organism, launch.config.supervision.drain_timeout_s))
 
 
 async def _make_room(namespace: str) -> None:
@@ -145,19 +150,30 @@ async def _torn_down(launch: Launch, with_serve: bool) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        watchdog = threading.Timer(LEAVE_WITHIN_S, _give_up)
-        watchdog.daemon = True  # so it is forgotten when the process ends in time
-        watchdog.start()
+        departure = Departure(launch.run_dir, launch.dead_process, _status())
+        departure.begin()
         if launch.dead_process() is None:
-            await ray_actors.shut_down(launch.namespace)
-            await asyncio.to_thread(undeploy, launch.namespace, with_serve)
-            await end_ingest(launch.namespace)  # last: an API replica may have started it until now
+            await _ended("pump and agents", ray_actors.shut_down(launch.namespace))
+            await _ended("the API", asyncio.to_thread(undeploy, launch.namespace, with_serve))
+            await _ended("the librarian", end_ingest(launch.namespace))  # last: an API replica may have started it
+        departure.end_ray()
 
 
-def _give_up() -> None:
-    """From another thread, since calls of Ray block the event loop when nobody answers them."""
-    print("organism: Ray does not answer any more; left without it", file=sys.stderr, flush=True)  # noqa: T201
-    os._exit(1)
+def _status() -> int:
+    """Of the process, should it have to leave before its `main` returns."""
+    error = sys.exception()
+    if error is None:
+        return 0
+    return EXIT_INTERRUPTED if isinstance(error, Interrupted) else EXIT_FAILED
+
+
+async def _ended(what: str, ending: Coroutine[Any, Any, None]) -> None:
+    """Ray fails in many ways; one part that does must not keep the next from being ended."""
+    try:
+        await ending
+    except Exception as error:
+        reason = mask_text(str(error)).strip().rpartition("\n")[2]
+        _say(f"organism: {what} did not end as asked: {reason or type(error).__name__}", to_stderr=True)
 
 
 async def _start(launch: Launch, place: ServePlace, url: str, librarian: LibrarianSettings | None) -> RayOrganism:
@@ -252,7 +268,7 @@ async def _until_stopped(organism: RayOrganism) -> None:
 async def _stop(organism: RayOrganism, drain_timeout_s: float) -> None:
     """Lets running handlers finish. What is not done at the end of the timeout is done after the next start."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(drain_timeout_s + LEAVE_WITHIN_S):
+        async with asyncio.timeout(drain_timeout_s + STOP_SPARE_S):
             while not await _stopped(organism):  # noqa: ASYNC110 (it is in another process)
                 await asyncio.sleep(RESTART_POLL_S)
 
@@ -264,6 +280,17 @@ async def _stopped(organism: RayOrganism) -> bool:
     except OrganismUnreachable:  # the pump is being restarted
         return False
     return True
+
+
+async def _announce(launch: Launch, url: str) -> None:
+    if launch.as_json:
+        tell_ready(url, launch.namespace, launch.dashboard.url)
+    else:
+        _say(await _announcement(launch, url))
+
+
+def _say(text: str, to_stderr: bool = False) -> None:
+    print(text, file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
 async def _announcement(launch: Launch, url: str) -> str:

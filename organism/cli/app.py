@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -24,20 +24,33 @@ from organism.cli import (
     storage,
 )
 from organism.cli.credentials import ENVIRONMENT
-from organism.cli.failures import EXIT_CODES, CliFailure
-from organism.cli.options import wants_json
+from organism.cli.failures import EXIT_CODES, CliFailure, WrongUse
+from organism.cli.options import expect_json, wants_json
 from organism.cli.output import Screen
+
+_USAGE_ERROR: Any = typer.BadParameter.__base__  # Typer gives it no public name
 
 
 class Commands(TyperGroup):
     """Runs a command; shows a CliFailure instead of a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        expect_json(ctx, args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except CliFailure as failure:
-            Screen(wants_json(ctx)).failure(failure)
-            raise typer.Exit(failure.exit_code) from failure
+            self._end(ctx, failure)
+        except _USAGE_ERROR as error:
+            if not wants_json(ctx):
+                raise  # Typer shows it, and how the command is used
+            self._end(ctx, WrongUse(error.format_message()))
+
+    def _end(self, ctx: Any, failure: CliFailure) -> NoReturn:
+        Screen(wants_json(ctx)).failure(failure)
+        raise typer.Exit(failure.exit_code) from failure
 
 
 def _show_version(value: bool) -> None:
@@ -74,8 +87,3 @@ def build_app() -> typer.Typer:
     for module in modules:
         module.register(app)
     return app
-
-
-def main() -> None:
-    """The entry point of the `organism` script."""
-    build_app()()

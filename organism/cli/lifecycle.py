@@ -19,11 +19,15 @@ from organism.cli.client import RUN_FILE, Api, RefusedByApi, RunFile, answers, i
 from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NotTrusted
 from organism.cli.options import AsJson, Url
 from organism.cli.output import Screen
+from organism.cli.starting import EXIT_INTERRUPTED, StartInterrupts
 from organism.config_file import CONFIG_NAME
 from organism.private_folder import make_private, others_can_enter
 
 _POLL_S = 0.2
 _LOG_TAIL_LINES = 30
+
+_ENDED_WITHIN_S = 120.0
+"""Longer than a launcher takes at most to end what it has started."""
 
 
 def register(app: typer.Typer) -> None:
@@ -52,21 +56,23 @@ def up(
 ) -> None:
     """Validates organism.yaml and starts the organism, in the foreground unless --detach.
 
-    Ctrl-C stops it gracefully. --json shapes what this command says itself, not the log of a foreground run.
+    Ctrl-C stops it gracefully, and ends it while it starts. --json shapes what this command says itself, that it is
+    ready or why not, not what the agents of a foreground run print.
     """
     screen = Screen(as_json)
-    path = organism_file(file)
-    config = require_valid(path)
-    _refuse_second_start(path.parent)
-    _warn_of_readers(screen, path.parent / RUN_FILE.parent)
-    command = launcher_command(path, host, port, address, namespace, tls_self_signed)
-    if detach:
-        run_file = _start_detached(screen, config.organism.name, path.parent, command, timeout_s)
-        _report_start(screen, run_file, path.parent)
-        return
-    screen.notice(f"starting {config.organism.name}")
-    sys.stdout.flush()
-    os.execv(command[0], command)  # the launcher takes this process over, and Ctrl-C with it
+    with StartInterrupts() as interrupts:
+        path = organism_file(file)
+        config = require_valid(path)
+        _refuse_second_start(path.parent)
+        _warn_of_readers(screen, path.parent / RUN_FILE.parent)
+        command = launcher_command(path, host, port, address, namespace, tls_self_signed, as_json and not detach)
+        if not detach:
+            screen.notice(f"starting {config.organism.name}")
+            sys.stdout.flush()
+            interrupts.hold()
+            os.execv(command[0], command)  # the launcher takes this process over, and Ctrl-C with it
+        run_file = _start_detached(screen, config.organism.name, path.parent, command, timeout_s, interrupts)
+    _report_start(screen, run_file, path.parent)
 
 
 def launcher_command(
@@ -76,11 +82,12 @@ def launcher_command(
     address: str | None,
     namespace: str | None,
     tls_self_signed: bool = False,
+    as_json: bool = False,
 ) -> list[str]:
     """How the launcher is called. -P: what lies in the current folder must not shadow installed modules."""
     options = {"--host": host, "--port": port, "--address": address, "--namespace": namespace}
     given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
-    switches = ["--tls-self-signed"] if tls_self_signed else []
+    switches = [name for name, is_on in (("--tls-self-signed", tls_self_signed), ("--json", as_json)) if is_on]
     return [sys.executable, "-P", "-m", "serve_app", str(path), *given, *switches]
 
 
@@ -100,25 +107,48 @@ def _warn_of_readers(screen: Screen, kept: Path) -> None:
         screen.notice(f"warning: other users of this machine can read what is in {kept}; {remedy}")
 
 
-def _start_detached(screen: Screen, name: str, folder: Path, command: list[str], timeout_s: float) -> RunFile:
+def _start_detached(
+    screen: Screen, name: str, folder: Path, command: list[str], timeout_s: float, interrupts: StartInterrupts
+) -> RunFile:
     log = folder / RUN_FILE.parent / "server.log"
     make_private(log.parent)
     with log.open("wb") as output:
+        interrupts.hold()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
-    screen.notice(f"starting {name}, log in {log}")
+        interrupts.note_from_here()
     try:
+        screen.notice(f"starting {name}, log in {log}")
         with screen.working(f"waiting until {name} is ready"):
-            return _wait_until_ready(process, folder, log, timeout_s)
+            if run_file := _wait_until_ready(process, folder, log, timeout_s, interrupts):
+                return run_file
+        screen.notice("interrupted; what has been started is ended")
     except BaseException:
-        process.terminate()  # also on Ctrl-C: who stops waiting for the start wants no half-started organism
+        _end(process)
         raise
+    _end(process)
+    raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path, log: Path, timeout_s: float) -> RunFile:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Who waits for the start no more wants no half-started organism."""
+    process.terminate()
+    try:
+        process.wait(_ENDED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], folder: Path, log: Path, timeout_s: float, interrupts: StartInterrupts
+) -> RunFile | None:
+    """None after a signal."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        if interrupts.is_noted:
+            return None
         if process.poll() is not None:
             raise _failed_start(log, f"the organism ended while it started, with exit code {process.returncode}")
         run_file = read_run_file(folder)

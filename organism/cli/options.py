@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 _JSON_KEY = "organism.json"
+
+
+def expect_json(ctx: Any, args: Sequence[str]) -> None:
+    """Before the arguments are read: what is wrong with them is told as JSON, too."""
+    ctx.meta[_JSON_KEY] = "--json" in args
 
 
 def _remember_json(ctx: typer.Context, value: bool) -> bool:

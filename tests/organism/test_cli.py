@@ -70,6 +70,16 @@ def test_an_error_is_one_json_document_too(run: Cli) -> None:
 
 
 @pytest.mark.parametrize(
+    "command", ["status --limt 3", "nosuch", "up --port http", "threads --limit 0", "keys add", "keys ad x", "inject a"]
+)
+def test_a_command_that_is_used_wrongly_says_so_as_a_json_document_too(run: Cli, command: str) -> None:
+    result = run(*command.split(), "--json")
+    error = document(result)["error"]
+    assert (result.exit_code, error["code"], result.stderr) == (ExitCode.USAGE, "usage", "")
+    assert run(*command.split()).stderr.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
     "command",
     ["status", "tail", "threads", "thread x", "inject a {}", "pause a", "resume a", "kill x", "reload", "dead-letters",
      "requeue x", "down"],

@@ -113,7 +113,7 @@ def test_an_organism_that_does_not_get_ready_is_stopped(folder: Path) -> None:
     result = organism(folder, "up", "--detach", "--timeout-s", "1.5")
     assert result.returncode == ExitCode.FAILED
     assert "was not ready within 1.5 s and was stopped" in result.stderr
-    wait_until(lambda: "stopped gracefully" in (folder / ".organism" / "server.log").read_text())
+    assert "stopped gracefully" in (folder / ".organism" / "server.log").read_text()
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -131,6 +131,62 @@ def test_up_in_the_foreground_becomes_the_launcher(folder: Path, stop: signal.Si
     assert process.returncode == 0
     assert f"arguments ['{folder / 'organism.yaml'}', '--port', '0']" in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_a_launcher_that_cannot_take_it_yet(folder: Path, stop: signal.Signals) -> None:
+    (folder / "slow").touch()
+    with started(folder, "up") as process:
+        wait_until((folder / "begun").exists)
+        process.send_signal(stop)
+        (folder / "slow").unlink()
+        shown, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "stopped gracefully" in shown
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_a_signal_while_the_handlers_are_imported_ends_up(
+    folder: Path, options: tuple[str, ...], stop: signal.Signals
+) -> None:
+    handlers = folder / "handlers.py"
+    handlers.write_text("print('importing', flush=True)\nimport time\ntime.sleep(60)\n" + handlers.read_text())
+    with started(folder, "up", *options) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "interrupted; nothing has been started\n")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_detached_start_is_waited_for_ends_what_was_started(
+    folder: Path, stop: signal.Signals
+) -> None:
+    (folder / "never-ready").touch()
+    log = folder / ".organism" / "server.log"
+    with started(folder, "up", "--detach") as process:
+        wait_until(lambda: log.exists() and "arguments" in log.read_text())
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.endswith("interrupted; what has been started is ended\n")
+    assert "stopped gracefully" in log.read_text()
+
+
+def started(folder: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *args], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_foreground_run_is_told_of_json(folder: Path) -> None:
+    with started(folder, "up", "--json", "--port", "0") as process:
+        wait_until(lambda: read_run_file(folder))
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=20)
+    assert f"arguments ['{folder / 'organism.yaml'}', '--port', '0', '--json']" in shown
 
 
 def test_ctrl_c_ends_tail_without_a_traceback(folder: Path) -> None:
@@ -154,6 +210,7 @@ def test_only_what_was_given_is_handed_to_the_launcher(tmp_path: Path) -> None:
     assert launcher_command(file, None, None, None, None) == module
     options = ["--host", "0.0.0.0", "--port", "0", "--address", "auto", "--namespace", "mine"]
     assert launcher_command(file, "0.0.0.0", 0, "auto", "mine") == [*module, *options]
+    assert launcher_command(file, None, None, None, None, True, True) == [*module, "--tls-self-signed", "--json"]
 
 
 def test_a_process_that_nobody_has_collected_does_not_live() -> None:

@@ -57,3 +57,38 @@ async def test_an_error_of_the_work_is_raised():
 
     with Interrupts() as interrupts, pytest.raises(KeyError):
         await interrupts.until_first(work())
+
+
+def test_outside_of_a_loop_signals_are_noted_and_raise_nothing(capfd):
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts("it is ended") as interrupts:
+        interrupts.check()
+        interrupt()
+        interrupt(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            interrupts.check()
+    assert capfd.readouterr().err == "it is ended\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+async def test_a_signal_between_two_works_ends_the_second_before_it_has_done_anything():
+    done = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        done.append(True)
+
+    with Interrupts() as interrupts:
+        await interrupts.until_first(asyncio.sleep(0))
+        interrupt()
+        with pytest.raises(Interrupted):
+            await interrupts.until_first(work())
+    assert not done
+
+
+def test_signals_that_were_blocked_arrive_when_it_is_entered():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    interrupt()
+    with Interrupts() as interrupts, pytest.raises(Interrupted):
+        interrupts.check()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -18,6 +18,11 @@ def test_a_folder_stands_for_the_file_in_it(tmp_path):
     assert options.folder == tmp_path
 
 
+def test_json_and_tls_are_switches():
+    options = parse_options(["/x/o.yaml", "--json", "--tls-self-signed"])
+    assert (options.as_json, options.tls_self_signed) == (True, True)
+
+
 def test_all_options():
     options = parse_options(
         ["/x/o.yaml", "--host", "0.0.0.0", "--port", "0", "--address", "auto", "--namespace", "mine"]

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -37,14 +38,20 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--address")
     parser.add_argument("--namespace", default="default")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     folder: Path = options.file.parent
+    if (folder / "slow").exists():
+        (folder / "begun").touch()
+        while (folder / "slow").exists():
+            time.sleep(0.01)
     if (folder / "fail").exists():
         sys.exit("the storage is in use by another organism")
 
     server = ThreadingHTTPServer((options.host, options.port), Api)
     signal.signal(signal.SIGINT, lambda *_: threading.Thread(target=server.shutdown).start())
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # `organism up` lets them wait
     facts = {"url": f"http://{options.host}:{server.server_port}", "pid": os.getpid(), "dashboard": None}
     (folder / ".organism").mkdir(exist_ok=True)
     if not (folder / "never-ready").exists():
