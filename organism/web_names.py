@@ -50,6 +50,14 @@ def host_of(text: str) -> str | None:
     return None if host is None or (star and _is_address(host)) else star + host
 
 
+def is_loopback(name: str) -> bool:
+    """Whether only this machine is called by this name or address, or listens there."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name.lower() == "localhost"
+
+
 def is_safe_to_trust(url: str) -> bool:
     """Whether nobody on the way can change what is read there."""
     try:

@@ -14,6 +14,7 @@ from organism.access.ref import AccessRef, ReplicaReport
 from organism.errors import OrganismError, Unauthenticated
 from organism.messages import new_id
 from organism.tasks import Tasks
+from organism.web_names import is_loopback
 from serve_app.auditor import Auditor
 from serve_app.authority import Authority
 from serve_app.jwt_tokens import TokenVerifier
@@ -32,12 +33,19 @@ logger = logging.getLogger(__name__)
 class Access:
     """Who may use this replica, how much, and what is recorded of it.
 
-    ref: None for an app without access control: everybody is LOCAL.
+    ref: None for an app without access control: everybody is LOCAL. bind_host: what the launcher listens on; None: not
+    told.
     """
 
-    def __init__(self, ref: AccessRef | None, live: Live, verifier: TokenVerifier | None = None) -> None:
+    def __init__(
+        self,
+        ref: AccessRef | None,
+        live: Live,
+        verifier: TokenVerifier | None = None,
+        bind_host: str | None = None,
+    ) -> None:
         self.ref = ref
-        self.authority = Authority(lambda: live.auth.required, verifier)
+        self.authority = Authority(_requirement(ref, live, bind_host), verifier)
         self.usage = Usage(lambda: live.auth.limits)
         self.tokens = TokenChecks(ref, live)
         self._tasks = Tasks(_report)
@@ -128,6 +136,16 @@ class Access:
                 complaint = str(error)
                 self._end_streams()
             await asyncio.sleep(SYNC_S)
+
+
+def _requirement(ref: AccessRef | None, live: Live, bind_host: str | None) -> Callable[[], bool | None]:
+    """Whether authentication is on without any key; None before the organism's configuration is known.
+
+    The launcher checks that there are keys where others reach the API; they may be gone from the storage later.
+    """
+    if bind_host is not None and not is_loopback(bind_host):
+        return lambda: True
+    return lambda: live.auth.required if live.known or ref is None else None
 
 
 def _report(error: BaseException) -> None:

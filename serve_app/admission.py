@@ -7,9 +7,9 @@ from pathlib import Path
 
 from organism.config import OrganismConfig
 from organism.messages import now_ms
-from organism.storage.opening import open_access_storage
+from organism.storage.stored_keys import stored_keys
+from organism.web_names import is_loopback
 from serve_app.launch_errors import Unprotected
-from serve_app.ports import is_loopback
 
 
 async def require_admission(config: OrganismConfig, file: Path, host: str, environ: Mapping[str, str]) -> None:
@@ -25,15 +25,6 @@ async def require_admission(config: OrganismConfig, file: Path, host: str, envir
     """
     if is_loopback(host) or config.auth.jwt is not None:
         return
-    if not await _has_key(config, file.parent, environ):
+    now = now_ms()
+    if not any(key.is_usable(now) for key in await stored_keys(config.storage, file.parent, environ)):
         raise Unprotected(host, config.storage.provider)
-
-
-async def _has_key(config: OrganismConfig, folder: Path, environ: Mapping[str, str]) -> bool:
-    storage = open_access_storage(config.storage, folder, environ)
-    try:
-        await storage.open()
-        now = now_ms()
-        return any(key.is_usable(now) for key in await storage.keys())
-    finally:
-        await storage.close()

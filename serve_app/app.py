@@ -121,7 +121,7 @@ def build_app(
         connect: the organism, or an async function that finds it, called when the application starts.
         open_sessions: opens the agent sessions, after `connect`; without it their routes answer 503.
         library_service: the librarian; without it its routes answer 503.
-        access_service: keys and the audit log; without it everybody may do everything.
+        access_service: keys and the audit log; without it everybody of this machine may do everything.
         verifier: of bearer tokens, where they are taken (auth.jwt).
         place: where the API is served; without it any Host header will do.
     """
@@ -129,7 +129,7 @@ def build_app(
         title="Organism",
         description=DESCRIPTION,
         version="1",
-        lifespan=_lifespan(connect, open_sessions, library_service, access_service, verifier),
+        lifespan=_lifespan(connect, open_sessions, library_service, access_service, verifier, place),
         middleware=_middleware(place),
         redirect_slashes=False,
         docs_url=None,
@@ -166,6 +166,7 @@ def _lifespan(
     library_service: LibrarianRef | None,
     access_service: AccessRef | None,
     verifier: TokenVerifier | None,
+    place: Place | None,
 ) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -176,7 +177,8 @@ def _lifespan(
             feed = await stack.enter_async_context(Feed(ref, live, hub, classes))
             inlet = await stack.enter_async_context(Inlet(ref))
             service = await stack.enter_async_context(open_sessions()) if open_sessions else None
-            access = await stack.enter_async_context(Access(access_service, live, verifier))
+            bind_host = place.bind_host if place else None
+            access = await stack.enter_async_context(Access(access_service, live, verifier, bind_host))
             app.state.replica = Replica(
                 ref, live, hub, classes, feed, inlet, OpenStreams(), access, service, library_service
             )

@@ -6,10 +6,15 @@ from collections.abc import Callable
 
 from organism.access.keys import ApiKey, hash_of, parse_key
 from organism.access.principal import LOCAL, Principal, Role
-from organism.errors import OrganismUnreachable, Unauthenticated
+from organism.errors import OrganismError, OrganismUnreachable, Unauthenticated
 from organism.messages import now_ms
 from serve_app.jwt_tokens import TokenVerifier
 
+MISSING = (
+    "authentication is needed: send a key as `X-API-Key` or a token as `Authorization: Bearer`; "
+    "`organism keys add` makes keys"
+)
+NOT_YET = "this API replica does not know yet who may use it"
 UNKNOWN = "this key is unknown, revoked or mistyped; `organism keys list` shows those there are"
 EXPIRED = "this key has expired; `organism keys add` makes another"
 
@@ -23,12 +28,11 @@ _DECOY = ApiKey("decoy", "decoy", Role.VIEWER, None, bytes(16), hash_of(bytes(16
 class Authority:
     """Knows all keys, by what the pump tells, and how tokens are verified.
 
-    is_informed: whether it has heard of the keys at all. Before that nobody is let in.
-    required: auth.required, as it is now.
+    required: whether authentication is on without any key, as it is now; None: not known yet.
     """
 
     def __init__(
-        self, required: Callable[[], bool], verifier: TokenVerifier | None, *, clock: Callable[[], int] = now_ms
+        self, required: Callable[[], bool | None], verifier: TokenVerifier | None, *, clock: Callable[[], int] = now_ms
     ) -> None:
         self._required = required
         self._verifier = verifier
@@ -38,12 +42,19 @@ class Authority:
             str, ApiKey
         ] = {}  # by the text that has opened; a lookup compares hashes of Python's own first
         self._uses: dict[str, int] = {}
-        self.is_informed = False
+        self._has_heard = False
+        self._is_on = verifier is not None
+
+    @property
+    def is_informed(self) -> bool:
+        """Whether it knows the keys, and whether authentication is on. Before that only keys and tokens that it knows
+        are let in."""
+        return self._has_heard and (self._is_on or self._required() is not None)
 
     @property
     def is_required(self) -> bool:
         """Whether anybody has to say who he is."""
-        return bool(self._keys) or self._verifier is not None or not self.is_informed or self._required()
+        return self._is_on or not self._has_heard or self._required() is not False
 
     def nobody(self) -> Principal | None:
         """Who asks without credentials: everybody is LOCAL where there is no authentication."""
@@ -53,7 +64,8 @@ class Authority:
         """All keys there are, also revoked ones."""
         self._keys = {key.id: (key, key.principal) for key in keys}
         self._seen = {}
-        self.is_informed = True
+        self._has_heard = True
+        self._is_on = self._is_on or bool(keys)  # a storage that has lost its keys must not let everybody in
 
     def take_uses(self) -> dict[str, int]:
         """When keys were last used, by key id, since this was last called; milliseconds since 1970."""
@@ -66,6 +78,7 @@ class Authority:
         if principal is not None:
             return principal
         if self._verifier is None:
+            self._check_informed()
             raise Unauthenticated("this is no key of this organism, and tokens are not taken (auth.jwt)")
         return await self._verifier.verify(text)
 
@@ -77,12 +90,19 @@ class Authority:
         parsed = parse_key(text)
         if parsed is None:
             return None if self._verifier is None else self._verifier.cached(text)
-        if not self.is_informed:
-            raise OrganismUnreachable("this API replica does not know the keys yet")
+        self._check_informed()
         principal = self._of_key(*parsed)
         if len(self._seen) < MAX_SEEN:
             self._seen[text] = self._keys[parsed[0]][0]
         return principal
+
+    def refusal_of_nobody(self) -> OrganismError:
+        """Why who sends no credentials is not let in."""
+        return Unauthenticated(MISSING) if self.is_informed else OrganismUnreachable(NOT_YET)
+
+    def _check_informed(self) -> None:
+        if not self.is_informed:
+            raise OrganismUnreachable(NOT_YET)
 
     def _of_key(self, key_id: str, secret: str) -> Principal:
         found = self._keys.get(key_id)

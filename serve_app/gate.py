@@ -7,7 +7,6 @@ where there is no authentication. See https://fetch.spec.whatwg.org/#origin-head
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from organism.access.principal import Principal
 from organism.errors import Forbidden, OrganismError, RateLimited, Unauthenticated
+from organism.web_names import is_loopback
 from serve_app.access import Access
 from serve_app.auth import PRINCIPAL, record_of
 from serve_app.error_handlers import answer_organism_error
@@ -109,7 +109,7 @@ class Gate:
     def _compute_allowed(self, host: str, is_required: bool) -> bool:
         assert self._place is not None
         name = _without_port(host)
-        if _is_loopback(name) or any(_matches(name, each) for each in self._place.allowed_hosts):
+        if is_loopback(name) or any(_matches(name, each) for each in self._place.allowed_hosts):
             return True
         return is_required and not self._place.allowed_hosts
 
@@ -194,13 +194,6 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if host.count(":") == 1 else host
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name.lower() == "localhost"
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -23,11 +23,11 @@ from organism.errors import OrganismUnreachable
 from organism.garbage import calm_garbage_collector
 from organism.ray_actors.library_search import search_application
 from organism.ref import OrganismRef
+from organism.web_names import is_loopback
 from serve_app.access_settings import AccessSettings
 from serve_app.app import build_app
 from serve_app.launch_errors import ServeUnusable
 from serve_app.librarian_settings import LibrarianSettings
-from serve_app.ports import is_loopback
 from serve_app.ray_librarian import RayLibrarian
 from serve_app.replica_log import log_to_launcher
 from serve_app.replica_server import configure_server

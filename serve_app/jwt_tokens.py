@@ -19,7 +19,9 @@ from organism.web_names import is_safe_to_trust
 from serve_app.jwks import KeyFile, KeySource, KeyUrl, Secret
 
 MAX_TOKEN_CHARS = 8192
-MAX_SUB_CHARS = 255
+MAX_SUB_CHARS = 190
+"""With `user:` before it, it stands whole in the audit log."""
+
 MAX_CACHED = 10_000
 
 RECHECK_S = 300.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from librarian.config import EmbedderChoice, GitCredential, IngestLimits, SourceRules
 from organism.config import LlmSection, OrganismConfig
-from serve_app.ports import is_loopback
+from organism.web_names import is_loopback
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import random
 import socket
 import time
@@ -33,14 +32,6 @@ def api_port(host: str, port: int, patience_s: float = 0.0) -> int:
                 reason = "it is in use" if in_use else error.strerror or str(error)
                 raise PortUnavailable(host, port, reason) from error
         time.sleep(POLL_S)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def preferred_port(port: int) -> int:

@@ -25,8 +25,8 @@ class Role(IntEnum):
 
     @classmethod
     def named(cls, name: str) -> Role:
-        """Raises: KeyError."""
-        return cls[name.upper()]
+        """By its label and by nothing that is merely like it. Raises: KeyError."""
+        return {role.label: role for role in cls}[name]
 
 
 class Bounds(NamedTuple):

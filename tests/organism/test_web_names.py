@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.web_names import host_of, is_safe_to_trust, origin_of
+from organism.web_names import host_of, is_loopback, is_safe_to_trust, origin_of
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,16 @@ def test_whatever_is_asked_what_is_told_stays_the_same(text: str) -> None:
         if (right := told(text)) is not None:
             assert right.isascii()
             assert told(right) == right
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.3.2.1", "::1", "localhost", "LocalHost"])
+def test_loopback_has_many_names(name: str) -> None:
+    assert is_loopback(name)
+
+
+@pytest.mark.parametrize("name", ["", "0.0.0.0", "::", "192.0.2.7", "*.localhost", "localhost.example.org", "127.0.0"])
+def test_other_names_are_not_loopback(name: str) -> None:
+    assert not is_loopback(name)
 
 
 @pytest.mark.parametrize("url", ["https://login.example.org/keys", "http://localhost:8080/x", "http://[::1]/x"])

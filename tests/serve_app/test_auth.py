@@ -11,6 +11,7 @@ from librarian.errors import LibraryNotFound
 from organism.access.principal import LOCAL, Bounds, Principal, Role
 from organism.errors import AgentNotFound, Forbidden, OrganismUnreachable, Unauthenticated
 from serve_app.auth import PRINCIPAL, GuardedRoute, address_of, check_role, need_of, needs, principal_of, record_of
+from serve_app.authority import Authority
 
 BOUND = Principal("key:bound", Role.ADMIN, Bounds(frozenset({"planner"}), frozenset({"lib"})), "id")
 
@@ -27,7 +28,10 @@ def route(role: Role | None = Role.VIEWER, **options: Any) -> GuardedRoute:
 
 
 def app_that(is_informed: bool) -> SimpleNamespace:
-    access = SimpleNamespace(authority=SimpleNamespace(is_informed=is_informed))
+    authority = Authority(lambda: True, None)
+    if is_informed:
+        authority.take([])
+    access = SimpleNamespace(authority=authority)
     return SimpleNamespace(state=SimpleNamespace(replica=SimpleNamespace(access=access)))
 
 

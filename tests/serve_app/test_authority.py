@@ -62,6 +62,38 @@ def test_a_revoked_key_leaves_authentication_on_and_opens_nothing():
         authority.recognise(issue_.text)
 
 
+def test_authentication_stays_on_when_the_storage_has_lost_its_keys():
+    authority = authority_of(issued())
+    authority.take([])
+    assert authority.nobody() is None
+    assert not authority.still_stands(LOCAL)
+
+
+async def test_until_it_is_known_whether_authentication_is_on_the_client_is_not_blamed():
+    required = None
+    authority = Authority(lambda: required, None)
+    authority.take([])
+    assert authority.nobody() is None
+    assert isinstance(authority.refusal_of_nobody(), OrganismUnreachable)
+    for text in (issued().text, "nonsense"):
+        with pytest.raises(OrganismUnreachable, match="does not know yet"):
+            await authority.identify(text)
+    required = True
+    assert isinstance(authority.refusal_of_nobody(), Unauthenticated)
+    with pytest.raises(Unauthenticated):
+        await authority.identify("nonsense")
+    required = False
+    assert authority.nobody() is LOCAL
+
+
+async def test_a_key_opens_before_it_is_known_whether_others_need_one():
+    key = issued()
+    authority = Authority(lambda: None, None)
+    authority.take([key.key])
+    assert await authority.identify(key.text) == key.key.principal
+    assert isinstance(authority.refusal_of_nobody(), Unauthenticated)
+
+
 async def test_a_key_tells_who_asks_and_its_use_is_noted():
     key = issued()
     authority = authority_of(issued("other"), key)

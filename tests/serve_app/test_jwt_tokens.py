@@ -26,8 +26,9 @@ from organism.access.principal import Bounds, Principal, Role
 from organism.config import JwtSection
 from organism.errors import ConfigError, OrganismUnreachable, Unauthenticated
 from serve_app import jwt_tokens
+from serve_app.auditor import MAX_TEXT_CHARS
 from serve_app.jwks import KEEP_S, MAX_BYTES, REFRESH_S, RETRY_S, parse_keys
-from serve_app.jwt_tokens import MAX_TOKEN_CHARS, NOT_VERIFIED, RECHECK_S, TokenVerifier
+from serve_app.jwt_tokens import MAX_SUB_CHARS, MAX_TOKEN_CHARS, NOT_VERIFIED, RECHECK_S, TokenVerifier
 
 SECRET = "a secret that is long enough to sign tokens with"
 NOW_S = 1_800_000_000.0
@@ -175,7 +176,7 @@ async def test_the_role_is_in_the_claim_that_was_set(clock):
     assert (await verifier.verify(signed(role=None, **{"org/role": "admin"}))).role is Role.ADMIN
 
 
-@pytest.mark.parametrize("role", [None, "root", 3, ["admin"], {}])
+@pytest.mark.parametrize("role", [None, "root", 3, ["admin"], {}, "Admin", "ADMIN", "adm\u0131n", " admin", ""])
 async def test_a_token_without_a_role_is_refused(verifier, role):
     assert "is none of viewer, operator and admin" in await refusal(verifier, signed(role=role))
 
@@ -185,9 +186,14 @@ async def test_a_token_without_what_is_needed_is_refused(verifier, claim):
     assert await refusal(verifier, signed(**{claim: None})) == f"this token has no claim {claim}"
 
 
-@pytest.mark.parametrize("subject", ["", "a\nb", "x" * 256, "\u202ex"])
+@pytest.mark.parametrize("subject", ["", "a\nb", "x" * (MAX_SUB_CHARS + 1), "\u202ex"])
 async def test_a_subject_that_would_confuse_is_refused(verifier, subject):
     assert "claim sub is no text" in await refusal(verifier, signed(sub=subject))
+
+
+async def test_the_longest_subject_stands_whole_in_the_audit_log(verifier):
+    principal = await verifier.verify(signed(sub="x" * MAX_SUB_CHARS))
+    assert len(principal.id) <= MAX_TEXT_CHARS
 
 
 @pytest.mark.parametrize("exp", ["soon", True, -1, 1e300, float("inf"), float("nan"), [1]])
