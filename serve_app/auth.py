@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from librarian.errors import LibrarianError, LibraryNotFound
 from organism.access.audit import AuditRecord, Outcome
 from organism.access.principal import Principal, Role
-from organism.errors import AgentNotFound, Forbidden, OrganismError, OrganismUnreachable, Unauthenticated
+from organism.errors import AgentNotFound, Forbidden, OrganismError, Unauthenticated
 from organism.messages import now_ms
 
 PRINCIPAL = "organism.principal"
@@ -26,11 +26,6 @@ PRINCIPAL = "organism.principal"
 _ADDRESS = "organism.address"
 _TARGET = "organism.audit_target"
 _NEED = "__organism_need__"
-
-MISSING = (
-    "authentication is needed: send a key as `X-API-Key` or a token as `Authorization: Bearer`; "
-    "`organism keys add` makes keys"
-)
 
 BATCHED = ("inject", "session.create", "session.delete")
 """Verbs that come by the thousand: their records are not waited for, and made only where it is known who it was."""
@@ -71,9 +66,7 @@ def principal_of(scope: Scope) -> Principal:
     """Who sent this request. Raises: Unauthenticated, OrganismUnreachable."""
     principal: Principal | None = scope.get(PRINCIPAL)
     if principal is None:
-        if not scope["app"].state.replica.access.authority.is_informed:
-            raise OrganismUnreachable("this API replica does not know yet who may use it")
-        raise Unauthenticated(MISSING)
+        raise scope["app"].state.replica.access.authority.refusal_of_nobody()
     return principal
 
 
