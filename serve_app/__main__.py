@@ -98,7 +98,7 @@ def _run(options: LaunchOptions, config: OrganismConfig, run_dir: Path, interrup
         os.environ.update(variables)  # but for this: HAProxy would answer in clear text
     namespace = options.namespace or f"organism-{config.organism.name}"
     interrupts.check()
-    with _ray(options, namespace, run_dir) as ray_place:
+    with _ray(options, namespace, run_dir, interrupts) as ray_place:
         interrupts.check()
         from serve_app.running import Launch, run
 
@@ -129,14 +129,14 @@ def _tls_files(options: LaunchOptions, config: OrganismConfig, host: str) -> Tls
 
 
 @contextmanager
-def _ray(options: LaunchOptions, namespace: str, run_dir: Path) -> Iterator[RayPlace]:
+def _ray(options: LaunchOptions, namespace: str, run_dir: Path, interrupts: Interrupts) -> Iterator[RayPlace]:
     """Starts a Ray on this machine, or joins the one at the address; ended, or left, at the end of the context.
 
     In the main thread: the processes of Ray end with the thread that started them.
     """
     import ray
 
-    _keep_our_signals()
+    _keep_our_signals(interrupts)
     address = options.address
     if address and address != "auto" and (reason := answers(address, JOIN_TIMEOUT_S)):
         raise RayUnusable(address, reason)  # Ray itself tries for two minutes
@@ -164,10 +164,18 @@ def _ray(options: LaunchOptions, namespace: str, run_dir: Path) -> Iterator[RayP
         ray.shutdown()
 
 
-def _keep_our_signals() -> None:
-    """Ray sets a handler of its own for SIGTERM, which raises SystemExit wherever the start has come to."""
-    from ray._private import utils
+def _keep_our_signals(interrupts: Interrupts) -> None:
+    """Ray sets handlers of its own for SIGTERM: one in Python that raises SystemExit wherever the start has come to,
+    and one in C++, when it connects, that shows a stack and aborts."""
+    from ray._private import utils, worker
 
+    connect: Any = worker.connect
+
+    def connect_with_ours(*args: Any, **options: Any) -> Any:
+        with interrupts.held():
+            return connect(*args, **options)
+
+    worker.connect = connect_with_ours
     utils.set_sigterm_handler = lambda sigterm_handler: None
 
 

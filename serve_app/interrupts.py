@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
@@ -38,13 +39,27 @@ class Interrupts:
         self._stop_at_once = asyncio.Event()
 
     def __enter__(self) -> Self:
-        self._before = {each: signal.signal(each, self._arrived) for each in SIGNALS}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self._before = self._take()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Signals wait while something in here sets handlers of its own, which are replaced at its end."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            yield
+        finally:
+            self._take()
+
+    def _take(self) -> dict[signal.Signals, Any]:
+        """The handlers that there were."""
+        before = {each: signal.signal(each, self._arrived) for each in SIGNALS}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return before
 
     def check(self) -> None:
         """Raises: Interrupted, where a signal has arrived."""

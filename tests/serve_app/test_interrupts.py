@@ -92,3 +92,13 @@ def test_signals_that_were_blocked_arrive_when_it_is_entered():
     with Interrupts() as interrupts, pytest.raises(Interrupted):
         interrupts.check()
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_handlers_that_others_set_meanwhile_are_replaced():
+    with Interrupts() as interrupts:
+        with interrupts.held():
+            signal.signal(signal.SIGTERM, lambda *_: pytest.fail("theirs"))
+            interrupt(signal.SIGTERM)
+            interrupts.check()
+        with pytest.raises(Interrupted):
+            interrupts.check()
