@@ -34,7 +34,12 @@ MAX_NAME_CHARS = 15
 MAX_MASKED_CHARS = 2000
 """Of a text that is looked through for secrets before it is cut."""
 
-LOGINS_PER_S = 20
+LOGINS_AT_ONCE = 20
+LOGIN_EVERY_S = 3.0
+FOLD_S = 60.0
+"""Anyone can fail to log in, and no record is ever deleted: so there are LOGINS_AT_ONCE records of it, one more each
+LOGIN_EVERY_S, and one each FOLD_S for all others. Some 30,000 a day, of less than 1 kB, at most."""
+
 MAX_ADDRESSES = 1000
 
 logger = logging.getLogger(__name__)
@@ -134,7 +139,7 @@ class Auditor:
                 await self._hurry.wait()
 
     def _sum_up(self) -> None:
-        """Adds the records that stand for many, where there is room again, and a second of logins is over."""
+        """Adds the records that stand for many, where there is room again, and a minute of logins is over."""
         if folded := self._logins.summary(self._is_closing):
             self._add(folded)
         if self._lost and len(self._records) < MAX_WAITING:
@@ -171,43 +176,46 @@ class Auditor:
 
 
 class _Logins:
-    """Lets LOGINS_PER_S failures a second through and counts the rest, so that nobody can fill the disk with them."""
+    """Lets some failures through and counts the rest, so that nobody can fill the disk with them.
+
+    A token bucket: of LOGINS_AT_ONCE, with one more each LOGIN_EVERY_S.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._second_began = clock()
-        self._passed = 0
+        self._room = float(LOGINS_AT_ONCE)
+        self._room_at_s = self._folding_since_s = clock()
         self._addresses: set[str] = set()
         self.folded = 0
 
     def passes(self, record: AuditRecord) -> bool:
-        if not self.folded and self._is_over():
-            self._begin()
-        if self._passed < LOGINS_PER_S:
-            self._passed += 1
+        now_s = self._clock()
+        self._room = min(LOGINS_AT_ONCE, self._room + (now_s - self._room_at_s) / LOGIN_EVERY_S)
+        self._room_at_s = now_s
+        if self._room >= 1.0:
+            self._room -= 1.0
             return True
+        self._fold(record, now_s)
+        return False
+
+    def _fold(self, record: AuditRecord, now_s: float) -> None:
+        if not self.folded:
+            self._folding_since_s = now_s
         self.folded += 1
         if len(self._addresses) < MAX_ADDRESSES:
             self._addresses.add(record.address)
-        return False
 
     def summary(self, at_once: bool) -> AuditRecord | None:
-        """One record for all that were counted, when their second is over."""
-        if not self.folded or not (at_once or self._is_over()):
+        """One record for all that were counted, FOLD_S after the first of them."""
+        if not self.folded or not (at_once or self._clock() - self._folding_since_s >= FOLD_S):
             return None
         count = len(self._addresses)
         addresses = f"{count} addresses" if count < MAX_ADDRESSES else f"{count} addresses or more"
         address = next(iter(self._addresses)) if count == 1 else ""
         detail = f"… and {self.folded} more from {addresses if count != 1 else 'this address'}"
-        self._begin()
-        return AuditRecord(now_ms(), "", "login", "", address, "refused", detail)
-
-    def _is_over(self) -> bool:
-        return self._clock() - self._second_began >= 1.0
-
-    def _begin(self) -> None:
-        self._second_began, self._passed, self.folded = self._clock(), 0, 0
+        self.folded = 0
         self._addresses.clear()
+        return AuditRecord(now_ms(), "", "login", "", address, "refused", detail)
 
 
 def _cleaned(record: AuditRecord) -> AuditRecord:

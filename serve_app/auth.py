@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from librarian.errors import LibrarianError, LibraryNotFound
@@ -19,6 +20,7 @@ from organism.access.audit import AuditRecord, Outcome
 from organism.access.principal import Principal, Role
 from organism.errors import AgentNotFound, Forbidden, OrganismError, Unauthenticated
 from organism.messages import now_ms
+from serve_app.auditor import Auditor
 
 PRINCIPAL = "organism.principal"
 """Where a scope has who asks; None for nobody known."""
@@ -29,6 +31,9 @@ _NEED = "__organism_need__"
 
 BATCHED = ("inject", "session.create", "session.delete")
 """Verbs that come by the thousand: their records are not waited for, and made only where it is known who it was."""
+
+BROKEN_OFF = "broken off; it may have taken effect"
+"""Of a verb that ended by a timeout, a client that left or a bug: nobody knows how far it came."""
 
 Bound = Literal["refused", "agent", "library", "handled"]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -105,10 +110,13 @@ class GuardedRoute(APIRoute):
             _check_bounds(self.need.bound, principal, scope["path_params"])
 
     async def _handle_recorded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The record is kept before the client has the answer, also where there is none but an error."""
+        """One record, kept before the client has the answer; noted where this route gives none."""
+        is_recorded = False
 
         async def send_recorded(message: Message) -> None:
+            nonlocal is_recorded
             if message["type"] == "http.response.start":
+                is_recorded = True  # first: the wait for the storage may be broken off, and there is a record then
                 await self._record(scope, message["status"])
             await send(message)
 
@@ -120,7 +128,14 @@ class GuardedRoute(APIRoute):
             elif isinstance(error, Unauthenticated):
                 self._note_stranger(scope, error)
             raise
-        await super().handle(scope, receive, send_recorded)
+        try:
+            await super().handle(scope, receive, send_recorded)
+        except HTTPException:  # the method is none of this route's: nothing has begun
+            raise
+        except BaseException:  # cancelled, by the timeout of requests or the server, or a bug
+            if not is_recorded:
+                self._note_broken_off(scope)
+            raise
 
     def _note_stranger(self, scope: Scope, error: Unauthenticated) -> None:
         """As a failed login, many of which make one record: whoever has no key must not be able to fill the log, nor
@@ -128,15 +143,25 @@ class GuardedRoute(APIRoute):
         scope["app"].state.replica.access.auditor.note(record_of(scope, "login", scope["path"], 401, str(error)))
 
     async def _record(self, scope: Scope, status: int) -> None:
-        access = scope["app"].state.replica.access
-        is_frequent = self.need.audit in BATCHED
-        if is_frequent and not access.authority.is_required:
+        if (auditor := self._auditor(scope)) is None:
             return
         record = record_of(scope, self.need.audit, _target_of(scope), status)
-        if is_frequent:
-            access.auditor.note(record)
+        if self.need.audit in BATCHED:
+            auditor.note(record)
         else:
-            await access.auditor.keep(record)
+            await auditor.keep(record)
+
+    def _note_broken_off(self, scope: Scope) -> None:
+        """Does not wait: that would be broken off as well."""
+        if (auditor := self._auditor(scope)) is not None:
+            auditor.note(record_of(scope, self.need.audit, _target_of(scope), 500, BROKEN_OFF))
+
+    def _auditor(self, scope: Scope) -> Auditor | None:
+        """None where this verb is not recorded."""
+        access = scope["app"].state.replica.access
+        if self.need.audit in BATCHED and not access.authority.is_required:
+            return None
+        return access.auditor
 
 
 def _check_bounds(bound: Bound, principal: Principal, parameters: dict[str, str]) -> None:

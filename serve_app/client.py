@@ -13,7 +13,7 @@ from organism.access.audit import AuditRecord
 from organism.access.principal import Principal
 from organism.errors import OrganismError, OrganismUnreachable
 from organism.messages import Accepted, Message
-from serve_app.auth import check_role, record_of
+from serve_app.auth import BROKEN_OFF, check_role, record_of
 from serve_app.bounds import check_agent, check_thread, sees_message
 from serve_app.commands import (
     COMMAND_ROLES,
@@ -83,7 +83,7 @@ class Client:
         self._sent = 0
         self._sent_before = 0
         self._progress_s = asyncio.get_running_loop().time()
-        self._verbs = verbs_of(replica, principal, outbox)
+        self._verbs = verbs_of(replica, principal, outbox, websocket)
 
     # Called by the hub
 
@@ -233,12 +233,12 @@ class Client:
             fields = parse_object(self._text_in(event))
             echo = echo_of(fields)
             command = parse_command(fields, self._commands)
-            if self._auditor is not None and command.cmd in COMMAND_TARGETS:
-                await self._obey_recorded(command, echo)
-            else:
-                await self._obey(command, echo)
+            answer = await self._obey_recorded(command, echo)
         except OrganismError as error:
             self._answer(refusal_text(error, echo))
+        else:
+            if answer is not None:
+                self._answer(text_of({"event": "ack", **echo, **answer}))
 
     def _text_in(self, event: Any) -> str:
         text, most = event.get("text"), self._replica.live.limits.max_body_bytes
@@ -248,32 +248,39 @@ class Client:
             raise BodyTooLarge("frame", most, "limits.max_body_bytes")
         return text
 
-    async def _obey_recorded(self, command: Command, echo: dict[str, Any]) -> None:
-        """Injects are recorded when they are committed; see _acknowledge."""
+    async def _obey_recorded(self, command: Command, echo: dict[str, Any]) -> dict[str, Any] | None:
+        """As _obey. One record of each verb; that of an inject is made when it is committed, see _acknowledge."""
+        if self._auditor is None or command.cmd not in COMMAND_TARGETS:
+            return await self._obey(command, echo)
         try:
-            await self._obey(command, echo)
+            answer = await self._obey(command, echo)
         except OrganismError as error:
             await self._record(command, status_of(error))
             raise
+        except BaseException:  # cancelled, as the client has left or its key was revoked, or a bug
+            self._note(command, INTERNAL_ERROR_STATUS, BROKEN_OFF)
+            raise
+        if answer is not None:
+            await self._record(command, 200)
+        return answer
 
     async def _record(self, command: Command, status: int) -> None:
-        if self._auditor is None or command.cmd not in COMMAND_TARGETS:
-            return
-        if isinstance(command, Inject):  # they come by the thousand
+        if self._auditor is None or isinstance(command, Inject):  # they come by the thousand
             self._note(command, status)
-            return
-        await self._auditor.keep(self._record_of(command, status))
+        else:
+            await self._auditor.keep(self._record_of(command, status))
 
-    def _note(self, command: Inject, status: int) -> None:
-        """As over HTTP: only where it is known who it was."""
-        if self._auditor is not None and self._principal.credential:
-            self._auditor.note(self._record_of(command, status))
+    def _note(self, command: Command, status: int, detail: str = "") -> None:
+        """Does not wait. Injects as over HTTP: only where it is known who it was."""
+        if self._auditor is not None and (self._principal.credential or not isinstance(command, Inject)):
+            self._auditor.note(self._record_of(command, status, detail))
 
-    def _record_of(self, command: Command, status: int) -> AuditRecord:
+    def _record_of(self, command: Command, status: int, detail: str = "") -> AuditRecord:
         target = getattr(command, COMMAND_TARGETS[command.cmd])
-        return record_of(self._websocket.scope, command.cmd, target, status)
+        return record_of(self._websocket.scope, command.cmd, target, status, detail)
 
-    async def _obey(self, command: Command, echo: dict[str, Any]) -> None:
+    async def _obey(self, command: Command, echo: dict[str, Any]) -> dict[str, Any] | None:
+        """What the acknowledgement carries; None for an inject, which is answered later."""
         check_role(self._principal, COMMAND_ROLES[command.cmd])
         if isinstance(command, Inject):
             if self._principal.bounds is not None:
@@ -282,16 +289,14 @@ class Client:
                     await check_thread(self._replica, self._principal, command.thread_id)
             await self._replica.access.tokens.check(self._principal)
             self._inject(command, echo)
-            return
+            return None
         timeout_s = self._replica.live.api.request_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 await self._injects_done()
-                answer = await self._verbs[command.cmd](command)
+                return await self._verbs[command.cmd](command)
         except TimeoutError:
             raise OrganismUnreachable(f"no answer within {timeout_s:g} s") from None
-        await self._record(command, 200)
-        self._answer(text_of({"event": "ack", **echo, **answer}))
 
     def _inject(self, command: Inject, echo: dict[str, Any]) -> None:
         """Hands the message on and reads the next command: the answer comes when it is committed."""

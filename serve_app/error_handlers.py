@@ -183,7 +183,7 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     """Of the router itself: unknown routes and methods."""
     assert isinstance(error, HTTPException)
     code = HTTP_CODES.get(error.status_code, "http_error")
-    message = f"{error.detail}: {request.method} {request.url.path}; /docs lists what there is"
+    message = mask_text(f"{error.detail}: {request.method} {request.url.path}; /docs lists what there is")
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"allow": ", ".join(sorted(_allowed(request))) or headers.get("Allow", "")}

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.websockets import WebSocket
+
 from organism.access.principal import Principal
 from serve_app.bounds import check_agent, check_letter, check_thread
 from serve_app.commands import Auth, Kill, OfAgent, Requeue, Subscribe, SubscribeToLog
 from serve_app.dependencies import Replica
+from serve_app.login import identified, shown
 from serve_app.outbox import Outbox
 from serve_app.token_checks import payer_of
 
 Verb = Callable[[Any], Awaitable[dict[str, Any]]]
 
 
-def verbs_of(replica: Replica, principal: Principal, outbox: Outbox) -> dict[str, Verb]:
-    """The verbs by command name, for the principal's connection whose outbox this is."""
+def verbs_of(replica: Replica, principal: Principal, outbox: Outbox, websocket: WebSocket) -> dict[str, Verb]:
+    """The verbs by command name, for the principal's connection, whose outbox this is."""
 
     async def subscribe(command: Subscribe | SubscribeToLog) -> dict[str, Any]:
         wanted = command.filter()
@@ -50,10 +53,8 @@ def verbs_of(replica: Replica, principal: Principal, outbox: Outbox) -> dict[str
         return {"seq": replica.hub.seq}
 
     async def auth(command: Auth) -> dict[str, Any]:
-        """Nobody becomes somebody else; a token that is none is refused all the same."""
-        authority = replica.access.authority
-        if authority.is_required:
-            await authority.identify(command.token)
-        return {"principal": principal.id, "role": principal.role.label}
+        """Nobody becomes somebody else; a token that is none is refused all the same, and a failed login."""
+        await identified(websocket.scope, command.token, replica)
+        return shown(principal)
 
     return {verb.__name__: verb for verb in (subscribe, unsubscribe, pause, resume, kill, requeue, ping, auth)}

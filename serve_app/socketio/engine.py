@@ -15,6 +15,7 @@ from engineio.async_socket import AsyncSocket
 from engineio.packet import Packet
 from starlette.types import Message, Receive, Send
 
+from organism.masking import mask_text
 from organism.tasks import Tasks
 from serve_app.gate import is_origin_of
 from serve_app.socketio.packets import ClientPacket
@@ -92,6 +93,10 @@ class Engine(engineio.AsyncServer):
         self, target: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any
     ) -> asyncio.Task[Any]:
         return self.tasks.spawn(target(*args, **kwargs), f"socket.io {target.__name__}")
+
+    def _bad_request(self, message: str | None = None) -> dict[str, Any]:
+        """Tells the client the sid that it gave, which may be a key that was put in the wrong place."""
+        return super()._bad_request(None if message is None else mask_text(message))
 
     async def disconnect(self, sid: str | None = None) -> None:
         """As the library calls it where a client breaks the protocol; its own waits until the client has read all."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from access_control import Guarded, guarded
 from conftest import client_of, eventually
 from fake_organism import FakeOrganism
 
 from organism.access.audit import AuditFilter
+from organism.access.desk import AccessDesk
+from organism.config import PrincipalLimits
 from organism.errors import StorageUnavailable
-from serve_app.auditor import LOGINS_PER_S
+from organism.storage.access.memory import MemoryAccessStorage
+from serve_app.app import build_app
+from serve_app.auditor import LOGINS_AT_ONCE
+from serve_app.auth import BROKEN_OFF
 
 KEYS, AUDIT = "/api/v1/keys", "/api/v1/audit"
 
@@ -103,22 +111,108 @@ async def test_failed_logins_injects_and_changes_of_keys_are_recorded(it):
 async def test_whoever_has_no_key_cannot_fill_the_audit_log(it):
     async with it.client() as stranger:
         for path in ("organism/stop", "inject", "agents/greeter/pause"):
-            for _ in range(2 * LOGINS_PER_S):
+            for _ in range(2 * LOGINS_AT_ONCE):
                 assert (await stranger.post(f"/api/v1/{path}")).status_code == 401
 
     async def actions() -> set[str]:
         return {record.action for record in await it.desk.audit_page(AuditFilter(), 1000)}
 
     await eventually(actions, {"login"})
-    assert len(await it.desk.audit_page(AuditFilter(), 1000)) < 4 * LOGINS_PER_S
+    assert len(await it.desk.audit_page(AuditFilter(), 1000)) < 4 * LOGINS_AT_ONCE
+
+
+async def hang(*_: object) -> Any:
+    await asyncio.Event().wait()
+
+
+async def fail(*_: object) -> Any:
+    raise RuntimeError("a bug")
+
+
+async def give_up_soon(it: Guarded) -> None:
+    it.organism.config = it.organism.config | {"api": {"request_timeout_s": 0.05}}
+    await it.app.state.replica.feed.refresh()
+
+
+def outcomes_of(it: Guarded, action: str) -> Any:
+    """Asks for what is recorded of the verb."""
+
+    async def ask() -> list[tuple[str, str, str]]:
+        found = await it.desk.audit_page(AuditFilter(action=action), 10)
+        return [(each.who, each.outcome, each.detail) for each in found]
+
+    return ask
+
+
+@pytest.mark.parametrize(("end", "status"), [(hang, 503), (fail, 500)])
+async def test_a_verb_that_is_broken_off_has_one_record_which_says_so(it, monkeypatch, end, status):
+    """By the timeout of requests, or by a bug: it may have taken effect before."""
+    monkeypatch.setattr(it.organism, "pause", end)
+    await give_up_soon(it)
+    async with it.client("operator") as operator:
+        assert (await operator.post("/api/v1/agents/greeter/pause")).status_code == status
+        await eventually(outcomes_of(it, "pause"), [("key:operator", "failed", BROKEN_OFF)])
+        assert (await operator.post("/api/v1/agents/nobody/resume")).status_code == 404
+    assert len(await outcomes_of(it, "pause")()) == 1
+
+
+async def test_an_inject_that_is_broken_off_has_one_record_which_says_so(it):
+    it.organism.gate.clear()
+    await give_up_soon(it)
+    async with it.client("operator") as operator:
+        body = {"to": "greeter", "payload": {"name": "Dan"}}
+        assert (await operator.post("/api/v1/inject", json=body)).status_code == 503
+        await eventually(outcomes_of(it, "inject"), [("key:operator", "failed", BROKEN_OFF)])
+        it.organism.gate.set()
+        assert (await operator.post("/api/v1/agents/greeter/pause")).status_code == 200
+    assert len(await outcomes_of(it, "inject")()) == 1
+
+
+async def test_a_verb_whose_record_waits_when_time_is_up_has_no_second_one(it, monkeypatch):
+    append, is_back = it.storage.append_audit, asyncio.Event()
+
+    async def append_later(records: list[Any]) -> None:
+        await is_back.wait()
+        await append(records)
+
+    monkeypatch.setattr(it.storage, "append_audit", append_later)
+    await give_up_soon(it)
+    async with it.client("operator") as operator:
+        assert (await operator.post("/api/v1/agents/greeter/pause")).status_code == 503
+    is_back.set()
+    await eventually(outcomes_of(it, "pause"), [("key:operator", "ok", "")])
+
+
+async def test_a_wrong_method_is_no_verb(it):
+    async with it.client("operator") as operator:
+        assert (await operator.put("/api/v1/agents/greeter/pause")).status_code == 405
+        assert (await operator.post("/api/v1/agents/greeter/resume")).status_code == 200
+    assert [each.action for each in await it.desk.audit_page(AuditFilter(), 10)] == ["resume"]
+
+
+async def test_without_authentication_injects_that_are_broken_off_are_not_recorded_and_other_verbs_are(monkeypatch):
+    desk, organism = AccessDesk(MemoryAccessStorage(), PrincipalLimits), FakeOrganism()
+    app = build_app(organism, access_service=desk)
+    monkeypatch.setattr(organism, "submit", fail)
+    monkeypatch.setattr(organism, "pause", fail)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://organism") as client,
+    ):
+        body = {"to": "greeter", "payload": {"name": "Dan"}}
+        assert (await client.post("/api/v1/inject", json=body)).status_code == 500
+        assert (await client.post("/api/v1/agents/greeter/pause")).status_code == 500
+    found = await desk.audit_page(AuditFilter(), 10)
+    assert [(each.who, each.action, each.detail) for each in found] == [("local", "pause", BROKEN_OFF)]
 
 
 async def test_a_verb_stands_where_its_record_cannot_be_written_yet(it, monkeypatch):
-    async def fail(_: object) -> None:
+    async def refuse(_: object) -> None:
         raise StorageUnavailable("disk full")
 
     append = it.storage.append_audit
-    monkeypatch.setattr(it.storage, "append_audit", fail)
+    monkeypatch.setattr(it.storage, "append_audit", refuse)
     async with it.client("admin") as admin:
         assert (await admin.post("/api/v1/agents/greeter/pause")).status_code == 200
         monkeypatch.setattr(it.storage, "append_audit", append)

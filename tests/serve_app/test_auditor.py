@@ -11,7 +11,7 @@ from organism.access.audit import AuditRecord
 from organism.errors import StorageUnavailable
 from organism.tasks import Tasks
 from serve_app import auditor as auditor_module
-from serve_app.auditor import LOGINS_PER_S, MAX_BATCH, MAX_TEXT_CHARS, Auditor
+from serve_app.auditor import FOLD_S, LOGIN_EVERY_S, LOGINS_AT_ONCE, MAX_BATCH, MAX_TEXT_CHARS, Auditor
 
 
 class FakeRef:
@@ -139,41 +139,51 @@ async def test_what_does_not_fit_into_memory_is_counted(ref, auditor, monkeypatc
     assert overflow.detail == "4 records were lost while the storage did not take them"
 
 
-async def test_a_flood_of_failed_logins_becomes_one_record(ref, auditor, clock):
-    for number in range(LOGINS_PER_S + 30):
+async def test_a_flood_of_failed_logins_becomes_one_record_a_minute(ref, auditor, clock):
+    for number in range(LOGINS_AT_ONCE + 30):
         auditor.note(record("login", address=f"10.0.0.{number % 3}"))
-    clock.now_s += 1
-    await until(lambda: len(ref.records) == LOGINS_PER_S + 1)
+    clock.now_s += FOLD_S - 0.5
+    await auditor.keep(record("tick"))
+    assert [each.action for each in ref.records] == LOGINS_AT_ONCE * ["login"] + ["tick"]
+    clock.now_s += 0.5
+    await until(lambda: len(ref.records) == LOGINS_AT_ONCE + 2)
     assert ref.records[-1].detail == "… and 30 more from 3 addresses"
-    auditor.note(record("login"))
-    await until(lambda: len(ref.records) == LOGINS_PER_S + 2)
-    assert ref.records[-1] == record("login")
+
+
+async def test_a_failed_login_after_a_flood_has_a_record_of_its_own_again(ref, auditor, clock):
+    for _ in range(LOGINS_AT_ONCE + 2):
+        auditor.note(record("login"))
+    clock.now_s += LOGIN_EVERY_S
+    auditor.note(record("login", address="10.0.0.2"))
+    await until(lambda: len(ref.records) == LOGINS_AT_ONCE + 1)
+    assert ref.records[-1].address == "10.0.0.2"
 
 
 async def test_a_flood_from_one_address_names_it(ref, auditor, clock):
-    for _ in range(LOGINS_PER_S + 2):
+    for _ in range(LOGINS_AT_ONCE + 2):
         auditor.note(record("login"))
-    clock.now_s += 1
-    await until(lambda: len(ref.records) == LOGINS_PER_S + 1)
+    clock.now_s += FOLD_S
+    await until(lambda: len(ref.records) == LOGINS_AT_ONCE + 1)
     assert (ref.records[-1].address, ref.records[-1].detail) == ("10.0.0.1", "… and 2 more from this address")
 
 
 async def test_an_hour_of_login_failures_takes_little_room(ref, auditor, clock):
-    for _ in range(100):
-        for _ in range(1000):
+    for _ in range(3600):
+        for _ in range(20):
             auditor.note(record("login"))
         clock.now_s += 1
         await auditor.keep(record("tick"))
-    assert len(ref.records) <= 100 * (LOGINS_PER_S + 2)
+    logins = [each for each in ref.records if each.action == "login"]
+    assert len(logins) <= LOGINS_AT_ONCE + 3600 / LOGIN_EVERY_S + 3600 / FOLD_S
 
 
 async def test_what_is_left_is_written_at_close(ref, clock):
     async with Auditor(ref, Tasks(fail), clock) as auditor:
-        for _ in range(LOGINS_PER_S + 5):
+        for _ in range(LOGINS_AT_ONCE + 5):
             auditor.note(record("login"))
         for _ in range(3 * MAX_BATCH):
             auditor.note(record("inject"))
-    assert len(ref.records) == LOGINS_PER_S + 3 * MAX_BATCH + 1
+    assert len(ref.records) == LOGINS_AT_ONCE + 3 * MAX_BATCH + 1
 
 
 async def test_a_storage_that_is_away_does_not_hold_up_the_close(ref, clock, monkeypatch, caplog):

@@ -30,6 +30,15 @@ def test_the_routers_own_errors_have_codes():
     assert set(HTTP_CODES) == {404, 405}
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/v1/"), ("PUT", "/api/v1/agents/"), ("GET", "/")])
+async def test_a_key_that_was_put_into_a_path_is_not_repeated(client, method, path):
+    key = "org_abcdefghij_" + 43 * "k"
+    answer = await client.request(method, path + key)
+    assert answer.status_code in (404, 405)
+    assert key not in answer.text
+    assert f"{path}***" in answer.json()["error"]["message"]
+
+
 async def test_a_client_that_leaves_before_its_body_is_read_is_no_failure(organism):
     sent: list[Any] = []
 

@@ -16,7 +16,7 @@ import pytest
 import socketio
 import uvicorn
 from access_control import Guarded, guarded
-from conftest import Socket, until
+from conftest import Socket, eventually, until
 from hypothesis import given
 from hypothesis import strategies as st
 from test_session_socketio import drop_unread_answers
@@ -27,6 +27,8 @@ from organism.access.audit import AuditFilter
 from organism.access.principal import LOCAL, Bounds, Role
 from organism.ref import Event
 from organism.sessions.records import NewSession
+from serve_app.auth import BROKEN_OFF
+from serve_app.authority import UNKNOWN
 from serve_app.commands import COMMAND_ROLES, EVENT_COMMANDS, LOG_COMMANDS
 from serve_app.login import NoLogin, log_in
 from serve_app.socketio.client import EVENT_ROLES, Client
@@ -137,6 +139,93 @@ async def test_commands_are_recorded(place):
     assert (record.who, record.target, record.outcome) == ("key:operator", "greeter", "ok")
 
 
+async def outcomes_of(place: Place, action: str) -> list[tuple[str, str, str]]:
+    found = await place.it.desk.audit_page(AuditFilter(action=action), 10)
+    return [(each.who, each.outcome, each.detail) for each in found]
+
+
+class Hanging:
+    """A verb of the organism that takes effect and does not answer. begun: it has taken effect."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def __call__(self, *_: object) -> Any:
+        self.begun.set()
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+def pause(place: Place, monkeypatch: pytest.MonkeyPatch) -> Hanging:
+    hanging = Hanging()
+    monkeypatch.setattr(place.it.organism, "pause", hanging)
+    return hanging
+
+
+async def test_a_verb_whose_client_leaves_meanwhile_has_one_record_which_says_so(place, pause):
+    async with place.socket("operator") as socket:
+        await socket.hear("connected")
+        await socket.say(cmd="pause", agent="greeter")
+        await pause.begun.wait()
+    clients = place.it.app.state.replica.hub._clients
+    async with asyncio.timeout(10):
+        while clients:
+            place.it.organism.send()  # the writer finds that the client has gone
+            await asyncio.sleep(0.01)
+    await eventually(lambda: outcomes_of(place, "pause"), [("key:operator", "failed", BROKEN_OFF)])
+
+
+async def test_a_verb_whose_key_is_revoked_meanwhile_has_one_record_which_says_so(place, pause):
+    async with place.socket("operator") as socket:
+        await socket.hear("connected")
+        await socket.say(cmd="pause", agent="greeter")
+        await pause.begun.wait()
+        await place.it.desk.revoke_key("operator")
+        await place.it.refresh()
+        assert await closed_with(socket) == 1008
+    await eventually(lambda: outcomes_of(place, "pause"), [("key:operator", "failed", BROKEN_OFF)])
+
+
+async def test_a_verb_whose_record_waits_when_the_key_is_revoked_has_no_second_one(place, monkeypatch):
+    append, begun, is_back = place.it.storage.append_audit, asyncio.Event(), asyncio.Event()
+
+    async def append_later(records: list[Any]) -> None:
+        begun.set()
+        await is_back.wait()
+        await append(records)
+
+    monkeypatch.setattr(place.it.storage, "append_audit", append_later)
+    async with place.socket("operator") as socket:
+        await socket.hear("connected")
+        await socket.say(cmd="pause", agent="greeter")
+        await begun.wait()
+        await place.it.desk.revoke_key("operator")
+        await place.it.refresh()
+        assert await closed_with(socket) == 1008
+        is_back.set()
+    await eventually(lambda: outcomes_of(place, "pause"), [("key:operator", "ok", "")])
+
+
+async def test_an_inject_whose_client_leaves_has_the_record_of_how_it_ended(place):
+    place.it.organism.gate.clear()
+    async with place.socket("operator") as socket:
+        await socket.hear("connected")
+        await socket.say(cmd="inject", to="greeter", payload={"name": "Dan"})
+        await until(lambda: place.it.organism.submitted)
+    await until(lambda: not place.it.app.state.replica.hub._clients)
+    place.it.organism.gate.set()
+    await eventually(lambda: outcomes_of(place, "inject"), [("key:operator", "ok", "")])
+
+
+async def test_a_failed_auth_on_an_open_socket_is_a_failed_login(place):
+    async with place.socket("viewer") as socket:
+        await socket.hear("connected")
+        for name in ("revoked", "admin"):
+            await socket.ask(cmd="auth", token=place.it.keys[name])
+    unknown = ("key:viewer", "refused", UNKNOWN)
+    await eventually(lambda: outcomes_of(place, "login"), [unknown])
+
+
 async def test_a_bound_key_sees_and_reaches_its_agents_only(place):
     await place.it.add("bound", Role.OPERATOR, Bounds(agents=frozenset({"shouter"})))
     await place.it.refresh()
@@ -230,6 +319,12 @@ async def test_a_key_that_is_revoked_before_socket_io_connects_does_not_connect(
         await place.it.refresh()
         await connection.send("40")
         assert str(await connection.recv()).startswith("44")
+
+
+async def test_a_key_in_place_of_a_connections_id_is_not_repeated(place):
+    url = f"http://{place.address}/socket.io/?EIO=4&transport=polling"
+    async with aiohttp.ClientSession() as http, http.get(f"{url}&sid={place.it.keys['viewer']}") as answer:
+        assert (answer.status, await answer.json(content_type=None)) == (400, "Invalid session ***")
 
 
 async def test_a_polling_connection_belongs_to_who_opened_it(place):
