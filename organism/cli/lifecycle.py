@@ -16,6 +16,7 @@ import typer
 
 from organism.cli.checking import organism_file, require_valid
 from organism.cli.client import RUN_FILE, Api, RefusedByApi, RunFile, answers, is_ready, own_launcher, read_run_file
+from organism.cli.exposure import warn_of_open_door
 from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NotTrusted
 from organism.cli.options import AsJson, Url
 from organism.cli.output import Screen
@@ -65,6 +66,7 @@ def up(
         config = require_valid(path)
         _refuse_second_start(path.parent)
         _warn_of_readers(screen, path.parent / RUN_FILE.parent)
+        warn_of_open_door(screen, config, path.parent, host or config.api.host)
         command = launcher_command(path, host, port, address, namespace, tls_self_signed, as_json and not detach)
         if not detach:
             screen.notice(f"starting {config.organism.name}")
@@ -104,7 +106,7 @@ def _warn_of_readers(screen: Screen, kept: Path) -> None:
     """Folders are made for this user alone, but that was not always so."""
     if others_can_enter(kept):
         remedy = f"`chmod 700 {shlex.quote(str(kept))}` keeps them out"
-        screen.notice(f"warning: other users of this machine can read what is in {kept}; {remedy}")
+        screen.warning(f"other users of this machine can read what is in {kept}; {remedy}")
 
 
 def _start_detached(

@@ -109,6 +109,10 @@ class Screen:
         """Something to know beside the result."""
         self._err.print(printable(text), style="dim", soft_wrap=True)
 
+    def warning(self, text: str) -> None:
+        """What should not stay as it is, though nothing has failed."""
+        self._err.print(printable(f"warning: {text}"), style="bold yellow", soft_wrap=True)
+
     def working(self, text: str) -> AbstractContextManager[object]:
         """A progress line while something takes time; nothing where no terminal shows it."""
         # Rich takes FORCE_COLOR, which notebooks and CI servers set, for a terminal.

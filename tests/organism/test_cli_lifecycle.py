@@ -85,6 +85,21 @@ def test_up_warns_where_other_users_can_read_what_it_keeps() -> None:
     assert "warning" not in again.stderr
 
 
+def test_up_warns_where_everybody_gets_through_a_proxy(folder: Path) -> None:
+    file = folder / "organism.yaml"
+    file.write_text(file.read_text() + "\napi: {allowed_hosts: [organism.example.org]}\n")
+    with started(folder, "up") as process:
+        wait_until(lambda: read_run_file(folder))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    detached = organism(folder, "up", "--detach")
+    assert organism(folder, "down").returncode == 0
+    for shown in (errors, detached.stderr):
+        assert "names organism.example.org: whoever gets through" in shown
+    assert organism(folder, "keys", "add", "boss", "--role", "admin").returncode == 0
+    assert "warning" not in organism(folder, "up", "--detach").stderr
+
+
 def test_a_second_up_in_the_same_folder_is_refused(folder: Path) -> None:
     assert organism(folder, "up", "--detach").returncode == 0
     again = organism(folder, "up")
