@@ -9,6 +9,10 @@ from typing import Any
 
 from organism.masked_log import mask_logs
 
+BAD_TEXT = "Invalid UTF-8 sequence received from client."
+"""What uvicorn calls an error, and logs with its stack. Anyone can send such a frame, also without credentials, and
+go on doing so."""
+
 
 def log_to_launcher() -> None:
     """Shows errors of this process, failures of requests among them; warnings come with every stop. No log has secrets.
@@ -17,10 +21,16 @@ def log_to_launcher() -> None:
     to a file, and leaves out our kind.
     """
     mask_logs()
+    logging.getLogger("uvicorn.error").addFilter(_is_ours)
     handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
     handler.setLevel(logging.ERROR)
     logging.getLogger().addHandler(handler)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether it tells of a failure of ours, not of a client's."""
+    return record.msg != BAD_TEXT
 
 
 class _Formatter(logging.Formatter):

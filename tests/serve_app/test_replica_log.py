@@ -6,6 +6,9 @@ import sys
 import threading
 
 import pytest
+from conftest import served
+from fake_organism import FakeOrganism
+from websockets.asyncio.client import connect
 
 from serve_app.replica_log import log_to_launcher
 
@@ -16,6 +19,7 @@ def log_as_it_was(monkeypatch):
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     records = logging.getLogRecordFactory()
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # put back afterwards
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "filters", [])
     for name in ("uvicorn", "uvicorn.error"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)  # a uvicorn of another test may have changed it
     yield
@@ -33,3 +37,24 @@ def test_failures_are_shown_although_serve_has_taken_stderr(capfd, monkeypatch):
     shown = capfd.readouterr().err
     assert shown.startswith("ERROR uvicorn.error: Exception in ASGI application\n")
     assert shown.endswith("ValueError: boom, with token=***\n")
+
+
+class Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+async def test_what_strangers_send_fills_no_log(monkeypatch):
+    log_to_launcher()
+    kept, log = Kept(), logging.getLogger("uvicorn.error")
+    async with served(FakeOrganism()) as address:
+        monkeypatch.setattr(log, "handlers", [kept])
+        async with connect(f"ws://{address}/ws") as connection:
+            await connection.send(b"\xff", text=True)
+            await connection.wait_closed()
+        log.error("a failure of ours")
+    assert [record.msg for record in kept.records if record.levelno >= logging.ERROR] == ["a failure of ours"]
