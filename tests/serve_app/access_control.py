@@ -30,6 +30,9 @@ HOST = "organism.example"
 
 ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 
+STRANGERS = ("nobody", "expired", "revoked", "wrong signature", "alg none", "expired token", "garbage")
+"""Callers who get in nowhere."""
+
 
 @dataclass
 class Guarded:
@@ -40,6 +43,7 @@ class Guarded:
     desk: AccessDesk
     organism: FakeOrganism
     sessions: FakeSessions
+    librarian: FakeLibrarian
     keys: dict[str, str] = field(default_factory=dict)
 
     async def add(self, name: str, role: Role, bounds: Bounds | None = None) -> str:
@@ -51,9 +55,27 @@ class Guarded:
 
     def client(self, name: str | None = None) -> httpx.AsyncClient:
         """One that sends the key of this name; None: nothing."""
-        headers = {} if name is None else {"x-api-key": self.keys[name]}
+        headers = self.headers_of("nobody" if name is None else name)
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}", headers=headers, timeout=20)
+
+    def credential_of(self, caller: str) -> str:
+        """What this caller says to be known by: the name of a key, one of STRANGERS, or what else there is here."""
+        tokens = {
+            "wrong signature": token(secret="another secret that is long enough for HS256, too"),
+            "alg none": token(algorithm="none"),
+            "expired token": token(expires_in_s=-3600),
+            "token without a role": token(None),
+            "token": token(),
+        }
+        others = {"nobody": "", "garbage": "org_aaaaaaaaaa_" + 43 * "x", **tokens}
+        return others[caller] if caller in others else self.keys[caller]
+
+    def headers_of(self, caller: str) -> dict[str, str]:
+        credential = self.credential_of(caller)
+        if credential.count(".") == 2:
+            return {"authorization": f"Bearer {credential}"}
+        return {"x-api-key": credential} if credential else {}
 
 
 def token(
@@ -72,17 +94,17 @@ async def guarded(
     storage = MemoryAccessStorage()
     desk = AccessDesk(storage, lambda: limits or PrincipalLimits())
     config = {"auth": {"limits": limits.model_dump()}} if limits else {}
-    organism, sessions = FakeOrganism(**config), FakeSessions(folder / "workspace")
+    organism, sessions, librarian = FakeOrganism(**config), FakeSessions(folder / "workspace"), FakeLibrarian()
     verifier = TokenVerifier(JwtSection(secret_env="S"), SECRET, folder) if takes_tokens else None
     app = build_app(
         organism,
         lambda: sessions,
-        FakeLibrarian(),
+        librarian,
         access_service=desk,
         verifier=verifier,
         place=Place(bind_host),
     )
-    it = Guarded(app, storage, desk, organism, sessions)
+    it = Guarded(app, storage, desk, organism, sessions, librarian)
     for role in ROLES:
         await it.add(role.label, role)
     await it.add("other", Role.OPERATOR)

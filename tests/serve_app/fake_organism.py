@@ -161,6 +161,7 @@ class FakeOrganism:
             for thread in reversed(self.all_threads.values())
             if where.status in (None, thread.status)
             and (where.agent is None or where.agent in thread.participants)
+            and (not where.agents or not set(where.agents).isdisjoint(thread.participants))
             and thread.last_activity_ms >= (where.since_ms or 0)
         ]
         return found[offset : offset + limit], len(found)

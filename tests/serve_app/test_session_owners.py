@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -13,29 +12,6 @@ from conftest import until
 
 from organism.access.principal import Bounds, Role
 from organism.sessions.records import NewSession
-
-UNKNOWN = "0199aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee"
-
-OF_ONE: list[tuple[str, str, dict[str, Any]]] = [
-    ("GET", "/api/sessions/details", {}),
-    ("POST", "/api/v1/sessions/details", {}),
-    ("GET", "/api/sessions/status", {}),
-    ("GET", "/api/sessions/events", {}),
-    ("POST", "/api/sessions/events", {}),
-    ("GET", "/api/sessions/events/stream", {"after": 0}),
-    ("POST", "/api/sessions/update", {"name": "n"}),
-    ("POST", "/api/sessions/update", {}),
-    ("POST", "/api/sessions/model", {"model": {"id": "small"}}),
-    ("POST", "/api/sessions/restore", {}),
-    ("POST", "/api/sessions/delete", {}),
-    ("POST", "/api/sessions/query", {"query": "hi"}),
-    ("POST", "/api/sessions/query/stream", {"query": "hi"}),
-    ("POST", "/api/sessions/abort", {}),
-    ("POST", "/api/sessions/generate-summary", {"messages": [{"role": "user", "content": "hi"}]}),
-    ("GET", "/api/sessions/workspace/files", {}),
-    ("GET", "/api/sessions/workspace/search", {"q": "a"}),
-    ("POST", "/api/sessions/workspace/validate", {"paths": ["a"]}),
-]
 
 
 @pytest.fixture
@@ -49,30 +25,6 @@ async def made(client: httpx.AsyncClient) -> str:
     answer = await client.post("/api/sessions/create", json={"name": "mine"})
     assert answer.status_code == 201
     return answer.json()["sessionId"]
-
-
-async def asked(client: httpx.AsyncClient, method: str, path: str, fields: dict[str, Any]) -> httpx.Response:
-    if method == "GET":
-        return await client.get(path, params=fields)
-    return await client.post(path, json=fields)
-
-
-@pytest.mark.parametrize(("method", "path", "fields"), OF_ONE)
-async def test_others_get_404_as_for_a_session_that_does_not_exist(it, method, path, fields):
-    async with it.client("operator") as owner, it.client("other") as other:
-        session_id = await made(owner)
-        answers = [await asked(other, method, path, {**fields, "sessionId": each}) for each in (session_id, UNKNOWN)]
-        assert [answer.status_code for answer in answers] == [404, 404]
-        assert answers[0].text.replace(session_id, UNKNOWN) == answers[1].text
-        assert (await owner.get("/api/sessions/details", params={"sessionId": session_id})).status_code == 200
-        assert it.sessions.queries == []
-
-
-async def test_an_abort_by_path_is_for_the_owner_only(it):
-    async with it.client("operator") as owner, it.client("other") as other:
-        session_id = await made(owner)
-        assert (await other.post(f"/api/sessions/{session_id}/abort")).status_code == 404
-        assert (await owner.post(f"/api/sessions/{session_id}/abort")).status_code == 200
 
 
 async def test_lists_have_the_own_and_for_an_admin_all_with_their_owners(it):
