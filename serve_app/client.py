@@ -236,6 +236,9 @@ class Client:
             answer = await self._obey_recorded(command, echo)
         except OrganismError as error:
             self._answer(refusal_text(error, echo))
+        except TimeoutError:
+            timeout_s = self._replica.live.api.request_timeout_s
+            self._answer(refusal_text(OrganismUnreachable(f"no answer within {timeout_s:g} s"), echo))
         else:
             if answer is not None:
                 self._answer(text_of({"event": "ack", **echo, **answer}))
@@ -257,7 +260,7 @@ class Client:
         except OrganismError as error:
             await self._record(command, status_of(error))
             raise
-        except BaseException:  # cancelled, as the client has left or its key was revoked, or a bug
+        except BaseException:  # too late, or cancelled, as the client has left or its key was revoked, or a bug
             self._note(command, INTERNAL_ERROR_STATUS, BROKEN_OFF)
             raise
         if answer is not None:
@@ -280,7 +283,11 @@ class Client:
         return record_of(self._websocket.scope, command.cmd, target, status, detail)
 
     async def _obey(self, command: Command, echo: dict[str, Any]) -> dict[str, Any] | None:
-        """What the acknowledgement carries; None for an inject, which is answered later."""
+        """What the acknowledgement carries; None for an inject, which is answered later.
+
+        Raises:
+            TimeoutError: there was no answer within api.request_timeout_s.
+        """
         check_role(self._principal, COMMAND_ROLES[command.cmd])
         if isinstance(command, Inject):
             if self._principal.bounds is not None:
@@ -290,13 +297,9 @@ class Client:
             await self._replica.access.tokens.check(self._principal)
             self._inject(command, echo)
             return None
-        timeout_s = self._replica.live.api.request_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._injects_done()
-                return await self._verbs[command.cmd](command)
-        except TimeoutError:
-            raise OrganismUnreachable(f"no answer within {timeout_s:g} s") from None
+        async with asyncio.timeout(self._replica.live.api.request_timeout_s):
+            await self._injects_done()
+            return await self._verbs[command.cmd](command)
 
     def _inject(self, command: Inject, echo: dict[str, Any]) -> None:
         """Hands the message on and reads the next command: the answer comes when it is committed."""

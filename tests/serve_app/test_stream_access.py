@@ -162,6 +162,17 @@ def pause(place: Place, monkeypatch: pytest.MonkeyPatch) -> Hanging:
     return hanging
 
 
+async def test_a_verb_that_is_not_answered_in_time_has_one_record_which_says_so(place, pause):
+    place.it.organism.config = place.it.organism.config | {"api": {"request_timeout_s": 0.05}}
+    await place.it.app.state.replica.feed.refresh()
+    async with place.socket("operator") as socket:
+        await socket.hear("connected")
+        answer = await socket.ask(cmd="pause", agent="greeter")
+        assert "no answer within 0.05 s" in answer["error"]
+        assert (await socket.ask(cmd="ping"))["event"] == "ack"
+    await eventually(lambda: outcomes_of(place, "pause"), [("key:operator", "failed", BROKEN_OFF)])
+
+
 async def test_a_verb_whose_client_leaves_meanwhile_has_one_record_which_says_so(place, pause):
     async with place.socket("operator") as socket:
         await socket.hear("connected")
