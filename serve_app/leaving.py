@@ -22,8 +22,11 @@ PR_SET_CHILD_SUBREAPER = 36
 LEAVE_WITHIN_S = 60.0
 """How long Ray may take to end everything: some seconds as a rule, and many times as long on a busy machine."""
 
-GONE_WITHIN_S = 5.0
-"""How long processes that were told to end, or were killed, may take for it."""
+PATIENCE_S = 1.0
+"""How long processes may take to end by themselves after Ray has: its agents, when it was busy, would take minutes."""
+
+KILLED_WITHIN_S = 5.0
+"""How long those that were killed may take."""
 
 POLL_S = 0.05
 
@@ -83,14 +86,14 @@ def leave_at_once(run_dir: Path | None, status: int) -> NoReturn:
     os._exit(status)
 
 
-def end_what_is_left(run_dir: Path, patience_s: float = GONE_WITHIN_S) -> bool:
+def end_what_is_left(run_dir: Path, patience_s: float = PATIENCE_S) -> bool:
     """Waits until the processes of this run have ended, then kills those that have not; whether all have ended."""
     if _are_gone(run_dir, patience_s):
         return True
     for pid in processes_of(run_dir):
         with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
             os.kill(pid, signal.SIGKILL)
-    return _are_gone(run_dir, GONE_WITHIN_S)
+    return _are_gone(run_dir, KILLED_WITHIN_S)
 
 
 def adopt_orphans() -> None:
