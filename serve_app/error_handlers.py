@@ -95,6 +95,9 @@ STATUS: dict[type, int] = {
 CLIENT_LEFT = 499
 """What proxies log for it; no standard status."""
 
+MAX_PATH_CHARS = 1000
+"""Of an unknown path, in the answer: strangers may send 64 KiB, and looking through these takes a tenth of a second."""
+
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -183,7 +186,8 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     """Of the router itself: unknown routes and methods."""
     assert isinstance(error, HTTPException)
     code = HTTP_CODES.get(error.status_code, "http_error")
-    message = mask_text(f"{error.detail}: {request.method} {request.url.path}; /docs lists what there is")
+    path = request.url.path[:MAX_PATH_CHARS]
+    message = mask_text(f"{error.detail}: {request.method} {path}; /docs lists what there is")
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"allow": ", ".join(sorted(_allowed(request))) or headers.get("Allow", "")}

@@ -6,7 +6,7 @@ from organism import errors
 from organism.errors import OrganismError
 from serve_app import errors as request_errors
 from serve_app.app import build_app
-from serve_app.error_handlers import HTTP_CODES, STATUS, status_of
+from serve_app.error_handlers import HTTP_CODES, MAX_PATH_CHARS, STATUS, status_of
 
 
 def all_errors(kind: type[OrganismError] = OrganismError) -> list[type[OrganismError]]:
@@ -37,6 +37,11 @@ async def test_a_key_that_was_put_into_a_path_is_not_repeated(client, method, pa
     assert answer.status_code in (404, 405)
     assert key not in answer.text
     assert f"{path}***" in answer.json()["error"]["message"]
+
+
+async def test_a_long_path_is_not_repeated_whole(client):
+    answer = await client.get("/" + 10 * MAX_PATH_CHARS * "a")
+    assert answer.json()["error"]["message"].count("a") < 1.1 * MAX_PATH_CHARS
 
 
 async def test_a_client_that_leaves_before_its_body_is_read_is_no_failure(organism):
