@@ -30,7 +30,7 @@ def follow(api: Api, where: Mapping[str, Any], after: int, notify: Callable[[str
             if not _passes(trouble):
                 raise
             if not is_lost:
-                notify(f"{trouble}; asking again, from {after} on")
+                notify(f"{api.url} cannot be asked at present; asking again, from {after} on")
             is_lost = True
             continue
         if is_lost:

@@ -70,7 +70,7 @@ def test_while_the_organism_cannot_be_asked_it_is_asked_again(organism: FakeOrga
     organism.audit_refusals = [UNAVAILABLE, UNAVAILABLE, Refusal(429, "too_many_requests", "try again in 1 s")]
     add(organism, 1)
     assert seqs(follow(api, {}, 0, told.append), 1) == [1]
-    assert told == ["the pump is being restarted; asking again, from 0 on", "connected again"]
+    assert told == [f"{api.url} cannot be asked at present; asking again, from 0 on", "connected again"]
 
 
 def test_a_key_that_is_refused_ends_it(organism: FakeOrganism, api: Api) -> None:
