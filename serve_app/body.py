@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
 
 from serve_app.errors import BodyTooLarge
 
@@ -26,3 +27,18 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     if size_bytes > max_bytes:
         raise BodyTooLarge("body", max_bytes, "limits.max_body_bytes")
     return b"".join(chunks)
+
+
+async def with_body(scope: Scope, receive: Receive, max_bytes: int) -> tuple[Scope, Receive]:
+    """The request with its whole body, for libraries that read without a limit and go by Content-Length.
+
+    Raises:
+        BodyTooLarge
+    """
+    body = await read_body(Request(scope, receive), max_bytes)
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+
+    async def receive_body() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return {**scope, "headers": [*headers, (b"content-length", b"%d" % len(body))]}, receive_body

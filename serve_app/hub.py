@@ -11,6 +11,14 @@ from serve_app.frames import Frame
 TICK_S = 0.25
 """How exactly heartbeats and stalled clients are timed."""
 
+MOST_UNKNOWN = 1000
+"""Connections at once that have not said who they are: what such a one may send is kept until it has, or is closed."""
+
+
+def places_of_unknown(max_clients: int) -> int:
+    """How many may wait to say who they are: no more than a quarter, so that others find a place."""
+    return min(max(1, max_clients // 4), MOST_UNKNOWN)
+
 
 class Subscriber(Protocol):
     """A client as the hub sees it; none of its methods may wait."""

@@ -17,6 +17,7 @@ from serve_app.commands import Auth, Command, echo_of, parse_command
 from serve_app.dependencies import Replica
 from serve_app.errors import BadRequest, ReplicaBusy
 from serve_app.frames import text_of
+from serve_app.hub import places_of_unknown
 from serve_app.injecting import parse_object
 
 AUTH_WITHIN_S = 5.0
@@ -67,7 +68,7 @@ async def identified(scope: Scope, token: str | None, replica: Replica) -> Princ
 
 @contextmanager
 def _place(replica: Replica) -> Iterator[None]:
-    hub, most = replica.hub, max(1, replica.live.limits.max_clients // 4)
+    hub, most = replica.hub, places_of_unknown(replica.live.limits.max_clients)
     if hub.unknown >= most:
         raise ReplicaBusy("connections that have not said who they are", most)
     hub.unknown += 1

@@ -69,6 +69,8 @@ def local_variables(run_dir: Path) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Ray's default is 15: pump, agents and API would get what everything else on the machine leaves them.
         "RAY_worker_niceness": "0",
+        # Serve's own proxies, the one that speaks TLS among them, would keep headers that never end.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.head_limit:limit_heads",
         "OMP_NUM_THREADS": "1",  # thread pools of numpy make each worker start slower
         "RAY_SERVE_HAPROXY_STATS_PORT": str(preferred_port(HAPROXY_STATS_PORT)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(preferred_port(HAPROXY_METRICS_PORT)),

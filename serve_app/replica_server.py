@@ -9,8 +9,12 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MIN_MESSAGE_BYTES = 16 * 1024 * 1024
-"""Messages up to this size reach the application, which answers the ones that are too large; more ends the stream."""
+from serve_app.head_limit import limit_heads
+
+MIN_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Messages up to this size reach the application, which answers the ones that are too large; more ends the stream.
+
+Twice the default of limits.max_body_bytes, and not more: as much is kept of a stranger's half message."""
 
 DIRECT_HEADER = "x-organism-direct"
 
@@ -62,6 +66,7 @@ def configure_server(app: ASGIApp, prefix: str, max_body_bytes: int) -> None:
         app: must live in the event loop that Serve starts the server in.
         prefix: what all paths begin with, `/` for nothing.
     """
+    limit_heads()
     original = uvicorn.Config
 
     def config(serve: Callable[[], ASGIApp], **options: Any) -> uvicorn.Config:

@@ -16,10 +16,12 @@ from starlette.websockets import WebSocketClose
 from organism.access.principal import Principal
 from organism.errors import OrganismError
 from serve_app.auth import PRINCIPAL
+from serve_app.body import with_body
 from serve_app.commands import MAX_TOKEN_CHARS
 from serve_app.dependencies import Replica
-from serve_app.errors import ReplicaBusy
-from serve_app.login import identified
+from serve_app.errors import BodyTooLarge, ReplicaBusy
+from serve_app.hub import places_of_unknown
+from serve_app.login import MAX_AUTH_BYTES, identified
 from serve_app.owned_sessions import sessions_of
 from serve_app.request_timeout import lift_timeout
 from serve_app.responses import Json
@@ -28,6 +30,11 @@ from serve_app.socketio.engine import NAMESPACE, Connection, Server
 
 TRY_AGAIN_LATER = 1013
 POLICY_VIOLATION = 1008
+
+FOR_THE_KNOWN = (
+    f"the body is larger than {MAX_AUTH_BYTES} bytes, which is for clients that have said who they are; "
+    "CONNECT with a token first, or send a key in the headers"
+)
 
 
 async def socketio_of_app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,22 +65,34 @@ class SocketIO:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         max_bytes = self._replica.live.limits.max_body_bytes
         self._server.eio.max_http_buffer_size = max_bytes  # it may change with a reload
-        lift_timeout(scope)  # a poll waits for the next event, or for the next ping
-        if (refusal := self._refusal(scope)) is not None:
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        if (refusal := self._refusal(scope, query)) is not None:
             await refusal(scope, receive, send)
             return
         if scope["type"] == "websocket":
             connection = Connection(receive, send, max_bytes)
             receive, send = connection.receive, connection.send
+        elif scope["method"] == "POST":
+            is_known = self._is_known(scope, query)
+            try:
+                scope, receive = await with_body(scope, receive, max_bytes if is_known else MAX_AUTH_BYTES)
+            except BodyTooLarge as error:
+                await _failure(413, str(error) if is_known else FOR_THE_KNOWN)(scope, receive, send)
+                return
+        lift_timeout(scope)  # a poll waits for the next event, or for the next ping
         await self._server.handle_request(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | WebSocketClose | None:
+    def _is_known(self, scope: Scope, query: dict[str, list[str]]) -> bool:
+        """Whether this client has said who it is, now or when it connected."""
+        sid = self._server.manager.sid_from_eio_sid(query.get("sid", [""])[0], NAMESPACE)
+        return scope.get(PRINCIPAL) is not None or sid in self._clients
+
+    def _refusal(self, scope: Scope, query: dict[str, list[str]]) -> Response | WebSocketClose | None:
         """JSONP, with which pages of other sites get round the check of origins; a handshake where no place is left.
 
         A handshake takes no place of limits.max_clients yet: those are for clients that speak Socket.IO, too. Those who
         have not said who they are get a quarter of them, so that others find one.
         """
-        query = parse_qs(scope["query_string"].decode("latin-1"))
         if "j" in query:
             return _failure(400, "JSONP is not served; use the transports polling or websocket")
         if not self._is_openers(scope, query):
@@ -82,7 +101,7 @@ class SocketIO:
             return _failure(403, "this connection was opened by somebody else; connect anew")
         most, opened = self._replica.live.limits.max_clients, len(self._server.eio.sockets)
         is_stranger = scope.get(PRINCIPAL) is None
-        may_wait = max(1, most // 4)  # strangers until they have said who they are, as on /ws
+        may_wait = places_of_unknown(most)
         if "sid" in query or (opened < most and not (is_stranger and opened - len(self._clients) >= may_wait)):
             return None
         if scope["type"] == "websocket":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import socket
 import ssl
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 import socketio
 import websockets.sync.client as websockets
 
+from serve_app.head_limit import MAX_HEAD_BYTES
 from serve_app.ports import api_port
 from serve_app.tls import TlsFiles, trial_files
 from tests.end_to_end.up import Up
@@ -69,11 +71,24 @@ async def joined_after_upgrade(url: str, trust: ssl.SSLContext, session_id: str)
             await client.disconnect()
 
 
+def check_headers_have_an_end(url: str, cert: Path) -> None:
+    """Serve's proxy is what a stranger reaches here."""
+    place = httpx.URL(url)
+    with (
+        socket.create_connection((place.host, place.port or 443), timeout=30) as plain,
+        TlsFiles(cert, cert).client_context().wrap_socket(plain) as stream,
+    ):
+        stream.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * (MAX_HEAD_BYTES + 1))
+        assert stream.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
 def test_serve_speaks_https_with_a_certificate_made_for_a_trial(tmp_path):
     with organism(tmp_path / "notes", "--tls-self-signed") as up:
         assert up.url.startswith("https://127.0.0.1:")
         assert "ORGANISM_CA_FILE=" in up.output
-        check_everything(up.url, tmp_path / "notes" / ".organism" / "tls" / "cert.pem")
+        cert = tmp_path / "notes" / ".organism" / "tls" / "cert.pem"
+        check_everything(up.url, cert)
+        check_headers_have_an_end(up.url, cert)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the HAProxy binary is for Linux")

@@ -3,7 +3,7 @@ import asyncio
 from conftest import until
 
 from serve_app.frames import Frame, agent_frame
-from serve_app.hub import Hub
+from serve_app.hub import Hub, places_of_unknown
 
 
 class Listener:
@@ -64,3 +64,7 @@ async def test_clients_are_ticked(monkeypatch):
     async with Hub() as hub:
         hub.add(listener)
         await until(lambda: listener.ticks > 2)
+
+
+def test_a_quarter_of_the_places_and_no_more_than_a_thousand_are_for_the_unknown():
+    assert [places_of_unknown(most) for most in (1, 8, 4000, 40_000)] == [1, 2, 1000, 1000]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import pkgutil
 import resource
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from serve_app import ray_environment
+from serve_app.head_limit import limit_heads
 from serve_app.ray_environment import HAPROXY_STATS_PORT, local_variables, serve_variables
 
 
@@ -35,8 +37,14 @@ def test_ports_that_are_taken_are_avoided(tmp_path):
     assert variables["RAY_SERVE_HAPROXY_STATS_PORT"] != str(HAPROXY_STATS_PORT)
 
 
+def test_serves_own_proxies_refuse_headers_without_end(tmp_path):
+    named = local_variables(tmp_path)["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"]
+    assert pkgutil.resolve_name(named) is limit_heads
+
+
 def test_all_files_of_a_run_are_in_its_folder(tmp_path):
-    paths = [value for name, value in local_variables(tmp_path).items() if name.endswith(("PATH", "LOC", "FILE"))]
+    ends = ("SOCKET_PATH", "BINARY_PATH", "LOC", "FILE")
+    paths = [value for name, value in local_variables(tmp_path).items() if name.endswith(ends)]
     assert paths
     assert all(path.startswith(str(tmp_path)) for path in paths)
 

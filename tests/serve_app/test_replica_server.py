@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import uvicorn
 
+from organism.config import Limits
+from serve_app.head_limit import LimitedHeads
 from serve_app.replica_server import DIRECT_HEADER, MIN_MESSAGE_BYTES, DirectIngress, configure_server
 
 
@@ -51,11 +53,16 @@ def test_a_message_that_is_a_little_too_large_still_reaches_the_application():
     assert configured().ws_max_size == MIN_MESSAGE_BYTES
 
 
+def test_half_a_message_of_a_stranger_is_not_much_more_than_a_whole_one_may_be():
+    assert 2 * Limits().max_body_bytes <= MIN_MESSAGE_BYTES <= 4 * 1024 * 1024
+
+
 def test_a_server_that_loads_its_application_has_ours():
     configure_server(app, "/", max_body_bytes=1000)
     config = configured()
     config.load()
     assert config.ws_protocol_class is not None
+    assert config.http_protocol_class is LimitedHeads
 
 
 async def test_requests_go_straight_to_the_application():
