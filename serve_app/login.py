@@ -19,6 +19,7 @@ from serve_app.errors import BadRequest, ReplicaBusy
 from serve_app.frames import text_of
 from serve_app.hub import places_of_unknown
 from serve_app.injecting import parse_object
+from serve_app.message_limit import lift_message_limit
 
 AUTH_WITHIN_S = 5.0
 MAX_AUTH_BYTES = 16_384
@@ -39,10 +40,12 @@ async def log_in(websocket: WebSocket, replica: Replica) -> Principal:
     """
     principal: Principal | None = websocket.scope.get(PRINCIPAL)
     if principal is not None:
+        lift_message_limit(websocket.scope)
         return principal
     with _place(replica):
         auth, echo = await _first_message(websocket)
         principal = websocket.scope[PRINCIPAL] = await identified(websocket.scope, auth.token, replica)
+    lift_message_limit(websocket.scope)
     await websocket.send_text(text_of({"event": "ack", **echo, **shown(principal)}))
     return principal
 

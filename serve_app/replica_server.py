@@ -10,11 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.head_limit import limit_heads
-
-MIN_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Messages up to this size reach the application, which answers the ones that are too large; more ends the stream.
-
-Twice the default of limits.max_body_bytes, and not more: as much is kept of a stranger's half message."""
+from serve_app.message_limit import LimitedMessages
 
 DIRECT_HEADER = "x-organism-direct"
 
@@ -76,7 +72,8 @@ def configure_server(app: ASGIApp, prefix: str, max_body_bytes: int) -> None:
             lambda: DirectIngress(app, serve(), prefix),
             **options,
             ws_per_message_deflate=False,
-            ws_max_size=max(MIN_MESSAGE_BYTES, max_body_bytes),
+            ws=LimitedMessages,
+            ws_max_size=max_body_bytes,
         )
 
     uvicorn.Config = config  # type: ignore[assignment,misc]

@@ -64,7 +64,7 @@ def test_websockets_are_not_compressed(organism):
 def test_large_messages_are_answered_and_the_stream_goes_on(organism):
     with connect(f"{organism.url.replace('http', 'ws')}/ws", max_size=None) as stream:
         stream.recv(10.0)
-        stream.send("x" * 4_000_000)
+        stream.send("x" * 10_000_000)
         assert next_event(stream, "error")
         stream.send('{"cmd": "ping"}')
         assert next_event(stream, "ack")
@@ -74,7 +74,7 @@ def test_messages_beyond_all_limits_end_their_stream_and_no_other(organism):
     url = f"{organism.url.replace('http', 'ws')}/ws"
     with connect(url, max_size=None) as other, connect(url, max_size=None) as stream:
         with suppress(ConnectionClosed):  # it may end before all of it is sent
-            stream.send("x" * 10_000_000)
+            stream.send("x" * 20_000_000)
         with pytest.raises(ConnectionClosed):
             next_event(stream, "ack")
         other.send('{"cmd": "ping"}')
