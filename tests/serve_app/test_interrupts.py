@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 
 import pytest
@@ -10,7 +9,7 @@ from serve_app.interrupts import Interrupted, Interrupts
 
 
 def interrupt(which: signal.Signals = signal.SIGINT) -> None:
-    os.kill(os.getpid(), which)
+    signal.raise_signal(which)  # to this thread: others, of libraries, have not blocked it
 
 
 async def test_work_that_ends_by_itself_gives_its_result():
