@@ -18,7 +18,7 @@ from conftest import served_app
 from fake_librarian import REPOSITORY, FakeLibrarian
 from fake_organism import HELLO, FakeOrganism
 from fake_sessions import FakeSessions
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from organism.access.desk import AccessDesk
@@ -107,6 +107,8 @@ def test_every_answer_is_as_documented_and_none_is_a_5xx(case, api):
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_without_a_key_every_answer_is_a_documented_401_without_data(case, api):
     """Whatever else is wrong with the request, and with keys and tokens that schemathesis makes up."""
+    # A line end is in no path of Starlette's: there is no such route, which is 404 to everybody.
+    assume(not any("\n" in str(each) for each in case.path_parameters.values()))
     answer = case.call(base_url=api.url)
     assert answer.status_code == 401, answer.text
     assert set(answer.json()) <= {"error", "code"}
