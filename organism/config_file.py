@@ -75,9 +75,9 @@ def parse_config(text: str, file: str) -> OrganismConfig:
         config = OrganismConfig.model_validate(source.value)
     except ValidationError as error:
         found = [_breach_of(each) for each in error.errors(include_url=False)]
-        raise _as_error(source, found) from error
+        raise as_error(source, found) from error
     if found := list(breaches(config)):
-        raise _as_error(source, found)
+        raise as_error(source, found)
     return config
 
 
@@ -139,7 +139,8 @@ def located(source: YamlSource, found: Iterable[Breach]) -> list[ConfigError]:
     ]
 
 
-def _as_error(source: YamlSource, found: list[Breach]) -> ConfigError:
+def as_error(source: YamlSource, found: list[Breach]) -> ConfigError:
+    """ConfigErrors when there is more than one problem."""
     problems = located(source, found[:MAX_PROBLEMS])
     return problems[0] if len(problems) == 1 else ConfigErrors(tuple(problems))
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.types import Scope
 
 from serve_app.auth import principal_of
+from serve_app.token_checks import payer_of
 
 
 @asynccontextmanager
@@ -18,15 +19,15 @@ async def spending(scope: Scope) -> AsyncIterator[Callable[[int], None]]:
         TokensSpent: today's are used up (auth.limits.tokens_per_day).
     """
     replica = scope["app"].state.replica
-    principal, ref = principal_of(scope), replica.access.ref
-    if ref is None or not principal.credential:
+    owner, ref = payer_of(principal_of(scope)), replica.access.ref
+    if ref is None or owner is None:
         yield lambda tokens: None
         return
     if replica.live.auth.limits.tokens_per_day is not None:
-        await ref.check_tokens(principal.id)
+        await ref.check_tokens(owner)
     used: list[int] = []
     try:
         yield used.append
     finally:
         if total := sum(used):
-            await ref.count_tokens(principal.id, total)
+            await ref.count_tokens(owner, total)

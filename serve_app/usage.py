@@ -70,14 +70,12 @@ class Usage:
             raise RateLimited("requests per second", limits.requests_per_s, "auth.limits.requests_per_s", -room_s)
         meter.full_at = full_at
         meter.used += 1
-        return Allowance(pace.burst, int(room_s * limits.requests_per_s), ceil(full_at - now - _ROUNDING_S))
+        return pace.allowance(full_at - now)
 
     def allowance(self, principal_id: str) -> Allowance:
         """What is left; takes nothing."""
         now, account = self._clock(), self._accounts.get(principal_id)
-        wait_s = max(0.0, account.requests.full_at - now) if account else 0.0
-        room_s = max(0.0, self._requests.burst_s - wait_s)
-        return Allowance(self._requests.burst, int(room_s / self._requests.interval_s), ceil(wait_s - _ROUNDING_S))
+        return self._requests.allowance(max(0.0, account.requests.full_at - now) if account else 0.0)
 
     def command_delay_s(self, principal_id: str) -> float:
         """Takes one command, and says how long to wait before it is carried out; 0.0 mostly. It is never refused."""
@@ -164,6 +162,11 @@ class _Pace(NamedTuple):
     def of(cls, per_s: float, burst: int | None = None) -> _Pace:
         count = burst or max(1, int(BURST_S * per_s))
         return cls(1 / per_s, count, count / per_s + _ROUNDING_S)
+
+    def allowance(self, full_in_s: float) -> Allowance:
+        """What is left where the whole burst is there again in so many seconds."""
+        left = max(0, int((self.burst_s - full_in_s) / self.interval_s))
+        return Allowance(self.burst, left, ceil(full_in_s - _ROUNDING_S))
 
 
 class _Meter:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from organism.config import JwtSection, OrganismConfig
-from organism.config_file import located, read_config_text
+from organism.config_file import as_error, read_config_text
 from organism.config_rules import Breach
-from organism.errors import ConfigErrors
 from organism.yaml_source import parse_yaml
 
 MIN_SECRET_BYTES = 32
@@ -40,8 +39,7 @@ def require_usable(config: OrganismConfig, file: Path, environ: Mapping[str, str
         ConfigError: something cannot be used; ConfigErrors when there is more than one problem.
     """
     if found := list(unusable(config, file.parent.absolute(), environ)):
-        problems = located(parse_yaml(read_config_text(file), str(file)), found)
-        raise problems[0] if len(problems) == 1 else ConfigErrors(tuple(problems))
+        raise as_error(parse_yaml(read_config_text(file), str(file)), found)
 
 
 def _unusable_secret(name: str, environ: Mapping[str, str]) -> Iterator[Breach]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from organism.cli import INTERRUPTED
 from organism.cli.failures import CliFailure
 from organism.cli.ingesting import IngestProgress
 from organism.cli.library_choice import library_of
@@ -27,7 +28,6 @@ from organism.client import (
 )
 from organism.client.librarian import cited, place_of, result_of
 
-INTERRUPTED = 130
 _SHOWN_LINES = 6  # of a snippet
 
 Library = Annotated[str, typer.Argument(metavar="LIB", help="The library's id, or its name where only one has it.")]

@@ -14,13 +14,14 @@ from typing import Annotated
 
 import typer
 
+from organism.cli import INTERRUPTED
 from organism.cli.checking import organism_file, require_valid
 from organism.cli.client import RUN_FILE, Api, RefusedByApi, RunFile, answers, is_ready, own_launcher, read_run_file
 from organism.cli.exposure import warn_of_open_door
 from organism.cli.failures import CliFailure, ConnectionTrouble, ExitCode, NotTrusted
 from organism.cli.options import AsJson, Url
 from organism.cli.output import Screen
-from organism.cli.starting import EXIT_INTERRUPTED, StartInterrupts
+from organism.cli.starting import StartInterrupts
 from organism.config_file import CONFIG_NAME
 from organism.private_folder import make_private, others_can_enter
 
@@ -130,7 +131,7 @@ def _start_detached(
         _end(process)
         raise
     _end(process)
-    raise typer.Exit(EXIT_INTERRUPTED)
+    raise typer.Exit(INTERRUPTED)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

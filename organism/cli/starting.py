@@ -10,7 +10,7 @@ import signal
 from types import FrameType, TracebackType
 from typing import Self
 
-EXIT_INTERRUPTED = 130
+from organism.cli import INTERRUPTED
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STDERR = 2  # the file descriptor
@@ -49,5 +49,5 @@ class StartInterrupts:
     def _arrived(self, _number: int, _frame: FrameType | None) -> None:
         if not self._has_process:
             os.write(_STDERR, _NOTICE)  # `print` may be what is interrupted
-            os._exit(EXIT_INTERRUPTED)
+            os._exit(INTERRUPTED)
         self.is_noted = True
